@@ -1,0 +1,98 @@
+//! How fast the hot paths are: `cargo test --release -p llm-gateway-wire --test speed -- --ignored --nocapture`
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use wire::{Dialect, Frames, Observer, Operation, peek};
+
+/// A first request of Claude Code in shape: long texts full of `\n` and `\"`, and tool schemas.
+fn request(target_bytes: usize, text: &str) -> String {
+    let mut body = String::from(
+        r#"{"model":"claude-opus-5-5","max_tokens":32000,"stream":true,"system":[{"type":"text","text":""#,
+    );
+    let tool = |index: usize| {
+        format!(
+            r#"{{"name":"tool_{index}","description":"{text}","input_schema":{{"type":"object","properties":{{"path":{{"type":"string","description":"the absolute path"}},"limit":{{"type":"number"}}}},"required":["path"]}}}}"#
+        )
+    };
+    let tools = (0..30).map(tool).collect::<Vec<_>>().join(",");
+    while body.len() + tools.len() < target_bytes {
+        body.push_str(text);
+    }
+    body.push_str(r#""}],"tools":["#);
+    body.push_str(&tools);
+    body.push_str(r#"],"messages":[{"role":"user","content":"hello"}]}"#);
+    body
+}
+
+/// The fastest of several rounds of `work`, each of about 20 ms.
+fn fastest(mut work: impl FnMut()) -> Duration {
+    // Reading the clock costs as much as looking at a frame.
+    const CALLS: u32 = 32;
+    let mut best = Duration::MAX;
+    for _ in 0..50 {
+        let start = Instant::now();
+        let mut count = 0;
+        while start.elapsed() < Duration::from_millis(20) {
+            for _ in 0..CALLS {
+                work();
+            }
+            count += CALLS;
+        }
+        best = best.min(start.elapsed() / count);
+    }
+    best
+}
+
+fn gigabytes_per_s(bytes: usize, time: Duration) -> f64 {
+    bytes as f64 / time.as_secs_f64() / 1e9
+}
+
+#[test]
+#[ignore = "a measurement; run it in release on a quiet machine"]
+fn peek_speed() {
+    let prose = r#"Use this tool when you need to read a file.\n\n- It is \"fast\" and safe.\n  - lines of fifty bytes or so, then a break, as in prompts\n"#;
+    let unicode = r"Größe — “quoted” text, naïve café, with a dash – here\n日本語のテキスト\n";
+    let plain = "QmFzZTY0IGltYWdlIGRhdGEgaGFzIG5vIGVzY2FwZXMgYXQgYWxsLCBvbmUgbG9uZyBydW4";
+    for (name, text) in [("prose", prose), ("unicode", unicode), ("base64", plain)] {
+        for size in [60_000, 500_000] {
+            let body = request(size, text);
+            let time = fastest(|| {
+                peek(black_box(body.as_bytes()), Operation::Messages).unwrap();
+            });
+            let speed = gigabytes_per_s(body.len(), time);
+            println!("peek {name} {size} bytes: {time:?}, {speed:.2} GB/s");
+        }
+    }
+}
+
+#[test]
+#[ignore = "a measurement; run it in release on a quiet machine"]
+fn frame_speed() {
+    let anthropic = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\
+        \"delta\":{\"type\":\"text_delta\",\"text\":\"some words of it\"}}\n\n";
+    let openai = "data: {\"id\":\"chatcmpl-0123456789abcdef\",\"object\":\"chat.completion.chunk\",\
+        \"created\":1790000000,\"model\":\"qwen3-32b\",\"choices\":[{\"index\":0,\"delta\":\
+        {\"content\":\"some words\"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n";
+    for (dialect, frame) in [(Dialect::Anthropic, anthropic), (Dialect::OpenAi, openai)] {
+        for count in [1, 3, 30] {
+            let chunk = Bytes::from(frame.repeat(count));
+            let mut frames = Frames::new();
+            let split = fastest(|| {
+                black_box(frames.push_ready(black_box(chunk.clone())).unwrap());
+            });
+            let mut observer = Observer::new(dialect);
+            let observe = fastest(|| {
+                black_box(observer.observe(black_box(&chunk)));
+            });
+            let count = u32::try_from(count).unwrap();
+            let name = dialect.as_str();
+            println!(
+                "{name} batch of {count}: per frame {:?} to find the end, {:?} to look at it",
+                split / count,
+                observe / count
+            );
+        }
+    }
+}
