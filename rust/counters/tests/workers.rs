@@ -1,0 +1,237 @@
+//! What several workers of one folder see.
+
+#![expect(
+    clippy::float_cmp,
+    reason = "the values are whole numbers, or compared as written"
+)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failing test panics, also in what its tests share"
+)]
+
+mod families;
+
+use std::env;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Barrier;
+use std::thread;
+
+use counters::Registry;
+use families::{ALL, DURATION, QUOTA_USED, REQUESTS, STREAMS, sample};
+
+fn requests(registry: &Registry) -> f64 {
+    sample(
+        &registry.render(),
+        "gateway_requests_total",
+        &[("tier", "free")],
+    )
+    .unwrap_or_default()
+}
+
+fn streams(registry: &Registry) -> f64 {
+    sample(&registry.render(), "gateway_active_streams", &[]).unwrap_or_default()
+}
+
+fn file_count(folder: &Path) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+#[test]
+fn no_count_is_lost_between_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::open(folder.path(), ALL).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..10_000 {
+                    registry.counter(&REQUESTS, &[("tier", "free")]).add(1);
+                    registry.histogram(&DURATION, &[]).observe(0.1);
+                }
+            });
+        }
+    });
+    assert_eq!(requests(&registry), 80_000.0);
+    let count = sample(
+        &registry.render(),
+        "gateway_request_duration_seconds_count",
+        &[],
+    );
+    assert_eq!(count, Some(80_000.0));
+}
+
+#[test]
+fn every_worker_renders_the_sum_over_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let workers: Vec<_> = (0..3)
+        .map(|_| Registry::open(folder.path(), ALL).unwrap())
+        .collect();
+    for (number, worker) in (1..).zip(&workers) {
+        worker.counter(&REQUESTS, &[("tier", "free")]).add(number);
+        worker
+            .gauge(&STREAMS, &[])
+            .set(10 - 8 * i64::try_from(number).unwrap());
+        worker.histogram(&DURATION, &[]).observe(0.5);
+    }
+    for worker in &workers {
+        let page = worker.render();
+        assert_eq!(requests(worker), 6.0);
+        assert_eq!(streams(worker), -18.0);
+        let count = sample(&page, "gateway_request_duration_seconds_count", &[]);
+        assert_eq!(count, Some(3.0));
+        assert_eq!(worker.live_workers(), 3);
+    }
+}
+
+#[test]
+fn workers_that_start_at_once_get_a_file_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = Barrier::new(8);
+    let workers: Vec<_> = thread::scope(|scope| {
+        let open = || {
+            start.wait();
+            Registry::open(folder.path(), ALL).unwrap()
+        };
+        let started: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+        started
+            .into_iter()
+            .map(|worker| worker.join().unwrap())
+            .collect()
+    });
+    for worker in &workers {
+        worker.counter(&REQUESTS, &[("tier", "free")]).add(1);
+    }
+    assert_eq!((workers[0].live_workers(), requests(&workers[7])), (8, 8.0));
+    assert_eq!(file_count(folder.path()), 8);
+}
+
+#[test]
+fn the_newest_value_counts_until_it_expires() {
+    let folder = tempfile::tempdir().unwrap();
+    let older = Registry::open(folder.path(), ALL).unwrap();
+    let newer = Registry::open(folder.path(), ALL).unwrap();
+    let used = |now_ms| {
+        sample(
+            &older.render_at(now_ms),
+            "gateway_quota_used",
+            &[("user", "alice")],
+        )
+    };
+    let labels = [("user", "alice")];
+    newer
+        .latest(&QUOTA_USED, &labels)
+        .set_until(0.5, 2000, 3000);
+    older.latest(&QUOTA_USED, &labels).set(0.25, 1000);
+    newer.latest(&QUOTA_USED, &labels).set(0.1, 1999);
+    assert_eq!(used(2999), Some(0.5));
+    assert_eq!(used(3000), None);
+    older.latest(&QUOTA_USED, &labels).set(0.75, 3001);
+    assert_eq!(used(u64::MAX), Some(0.75));
+}
+
+#[test]
+fn a_file_is_taken_over_only_when_registry_and_handles_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Registry::open(folder.path(), ALL).unwrap();
+    let held = first.counter(&REQUESTS, &[("tier", "free")]);
+    drop(first);
+    let second = Registry::open(folder.path(), ALL).unwrap();
+    held.add(2);
+    assert_eq!((file_count(folder.path()), requests(&second)), (2, 2.0));
+    drop(held);
+    let third = Registry::open(folder.path(), ALL).unwrap();
+    third.counter(&REQUESTS, &[("tier", "free")]).add(1);
+    assert_eq!((file_count(folder.path()), requests(&second)), (2, 3.0));
+}
+
+#[test]
+fn files_that_are_not_sound_are_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::open(folder.path(), ALL).unwrap();
+    registry.counter(&REQUESTS, &[("tier", "free")]).add(1);
+    let own = fs::read_dir(folder.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let sound = fs::read(own).unwrap();
+    let mut beyond = sound.clone();
+    beyond[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
+    let mut torn = sound.clone();
+    torn[16..24].fill(0xff);
+    let contents: [(&str, &[u8]); 7] = [
+        ("empty", b""),
+        ("short", b"count"),
+        ("header", &sound[..16]),
+        ("cut", &sound[..100]),
+        ("garbage", &[0xa5; 5000]),
+        ("beyond", &beyond),
+        ("torn", &torn),
+    ];
+    for (name, content) in contents {
+        fs::write(folder.path().join(name).with_extension("counters"), content).unwrap();
+    }
+    fs::create_dir(folder.path().join("folder.counters")).unwrap();
+    assert_eq!(requests(&registry), 1.0);
+    let other = Registry::open(folder.path(), ALL).unwrap();
+    other.counter(&REQUESTS, &[("tier", "free")]).add(1);
+    assert_eq!(requests(&registry), 2.0);
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(Registry::open(&folder.path().join("missing"), ALL).is_err());
+}
+
+#[test]
+fn counts_survive_a_worker_killed_with_9_and_gauges_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let survivor = Registry::open(folder.path(), ALL).unwrap();
+    for round in 1_u32..=5 {
+        let mut child = spawn_worker(folder.path());
+        assert_eq!((survivor.live_workers(), streams(&survivor)), (2, 5.0));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!((survivor.live_workers(), streams(&survivor)), (1, 0.0));
+        assert_eq!(requests(&survivor), f64::from(round * 1000));
+        assert_eq!(file_count(folder.path()), 2);
+    }
+}
+
+/// Starts [`worker_process`] in a process of its own, and returns once it has counted.
+fn spawn_worker(folder: &Path) -> Child {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "worker_process", "--ignored", "--nocapture"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(child.stdin.as_ref().unwrap(), "{}", folder.display()).unwrap();
+    let said = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    assert!(
+        said.map_while(Result::ok)
+            .any(|line| line.ends_with("counted"))
+    );
+    child
+}
+
+#[test]
+#[ignore = "not a test: the process that another test kills; reads its folder from stdin"]
+fn worker_process() {
+    let mut folder = String::new();
+    io::stdin().read_line(&mut folder).unwrap();
+    if folder.is_empty() {
+        return;
+    }
+    let registry = Registry::open(Path::new(folder.trim_end()), ALL).unwrap();
+    let counter = registry.counter(&REQUESTS, &[("tier", "free")]);
+    (0..1000).for_each(|_| counter.add(1));
+    registry.gauge(&STREAMS, &[]).add(5);
+    println!("counted");
+    // Blocks until the process is killed, or ends with the test that started it.
+    io::stdin().read_line(&mut folder).unwrap();
+}
