@@ -1,0 +1,217 @@
+//! One request on the Python side: refused there, or handed to the relay.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use fault::{Fault, Kind};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use quota::{Period, Unit, Window};
+use relay::exchange::{Asked, Plan, run};
+use relay::record::{Outcome, Record};
+use wire::{Operation, Peek};
+
+use crate::core::Shared;
+use crate::failure::{self, AnswerParts};
+use crate::future::Completion;
+use crate::send::AsgiClient;
+
+/// What was found in a body, and the body.
+#[pyclass(frozen)]
+pub(crate) struct Request {
+    body: Bytes,
+    peek: Peek,
+}
+
+#[pymethods]
+impl Request {
+    #[getter]
+    fn model(&self) -> &str {
+        &self.peek.model
+    }
+
+    #[getter]
+    fn stream(&self) -> bool {
+        self.peek.stream
+    }
+
+    #[getter]
+    fn max_tokens(&self) -> Option<u64> {
+        self.peek.max_tokens
+    }
+}
+
+/// A window as policy writes it.
+#[derive(FromPyObject)]
+pub(crate) struct PlannedWindow {
+    unit: String,
+    period: String,
+    limit: Option<u64>,
+}
+
+impl TryFrom<PlannedWindow> for Window {
+    type Error = PyErr;
+
+    fn try_from(window: PlannedWindow) -> PyResult<Self> {
+        let unknown = |word: &str| PyTypeError::new_err(format!("no such unit or period: {word}"));
+        Ok(Self {
+            unit: Unit::parse(&window.unit).ok_or_else(|| unknown(&window.unit))?,
+            period: Period::parse(&window.period).ok_or_else(|| unknown(&window.period))?,
+            limit: window.limit,
+        })
+    }
+}
+
+/// `policy.plan.Plan`, as far as the relay needs it.
+#[derive(FromPyObject)]
+pub(crate) struct PlanArgument {
+    tier: String,
+    from_label: String,
+    to_label: String,
+    model: String,
+    wire_model: String,
+    upstream: String,
+    windows: Vec<PlannedWindow>,
+}
+
+/// One request. Dropped without having been run or refused, it leaves a record that says so.
+#[pyclass(frozen)]
+pub(crate) struct Exchange {
+    shared: Arc<Shared>,
+    operation: Operation,
+    #[pyo3(get)]
+    request_id: String,
+    record: Mutex<Option<Record>>,
+}
+
+impl Exchange {
+    pub(crate) fn new(shared: Arc<Shared>, operation: Operation) -> Self {
+        let record = Record::start(Arc::clone(&shared.metrics), shared.log.clone(), operation);
+        Self {
+            shared,
+            operation,
+            request_id: record.request_id.clone(),
+            record: Mutex::new(Some(record)),
+        }
+    }
+
+    fn record(&self) -> MutexGuard<'_, Option<Record>> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl Exchange {
+    /// Notes who asks.
+    fn subscriber(&self, user: String, tier: String) {
+        if let Some(record) = self.record().as_mut() {
+            record.user = Some(user);
+            record.tier = Some(tier);
+        }
+    }
+
+    /// Validates a body and finds the members that routing needs.
+    fn peek(&self, py: Python<'_>, body: PyBackedBytes) -> PyResult<Request> {
+        let body = Bytes::from_owner(body);
+        match wire::peek(&body, self.operation) {
+            Ok(peek) => {
+                if let Some(record) = self.record().as_mut() {
+                    record.stream = peek.stream;
+                }
+                Ok(Request { body, peek })
+            }
+            Err(fault) => Err(failure::to_python(py, &fault)),
+        }
+    }
+
+    /// Ends the exchange with a fault: status, headers and body to answer with.
+    fn refuse(&self, py: Python<'_>, fault: &Bound<'_, PyAny>) -> PyResult<AnswerParts> {
+        let fault = failure::from_python(fault)?;
+        let answer = wire::shape(&fault, self.operation.dialect(), &self.request_id);
+        if let Some(mut record) = self.record().take() {
+            let outcome = match fault.kind {
+                Kind::Internal => Outcome::Broken,
+                Kind::Canceled => Outcome::ClientLeft,
+                _ => Outcome::Refused,
+            };
+            record.fail(&fault, answer.status, outcome);
+        }
+        Ok(failure::parts(py, &answer, &self.request_id))
+    }
+
+    /// Hands the request to the relay; the future resolves when the answer has gone, or raises a fault that nothing
+    /// has been sent for.
+    #[expect(clippy::too_many_arguments, reason = "one crossing instead of several")]
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        request: &Bound<'py, Request>,
+        user: String,
+        plan: PlanArgument,
+        headers: &Bound<'py, PyAny>,
+        query: &[u8],
+        send: Py<PyAny>,
+        receive: Py<PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let ticket = self
+            .shared
+            .admit()
+            .map_err(|fault| failure::to_python(py, &fault))?;
+        let query = std::str::from_utf8(query).map_err(|_| {
+            let fault = Fault::new(Kind::InvalidRequest, "the query string is not valid");
+            failure::to_python(py, &fault)
+        })?;
+        let request = request.get();
+        let asked = Asked {
+            operation: self.operation,
+            body: request.body.clone(),
+            peek: request.peek.clone(),
+            headers: wanted(headers)?,
+            query: query.to_owned(),
+        };
+        let windows = plan
+            .windows
+            .into_iter()
+            .map(Window::try_from)
+            .collect::<PyResult<_>>()?;
+        let plan = Plan {
+            user,
+            tier: plan.tier,
+            asked: plan.from_label,
+            model: plan.model,
+            served: plan.to_label,
+            wire_model: plan.wire_model,
+            upstream: plan.upstream,
+            windows,
+        };
+        let mut record = self
+            .record()
+            .take()
+            .ok_or_else(|| PyRuntimeError::new_err("an exchange runs once"))?;
+        record.asked = Some(plan.asked.clone());
+        record.model = Some(plan.served.clone());
+        record.upstream = Some(plan.upstream.clone());
+        let (completion, future) = Completion::new(py, &self.shared.event_loop)?;
+        let client = AsgiClient::new(send, receive, completion);
+        self.shared.submit(ticket, move |core| {
+            Box::pin(run(core, asked, plan, record, client))
+        });
+        Ok(future)
+    }
+}
+
+/// Copies the headers that may go to an upstream; the others are not looked at again.
+fn wanted(headers: &Bound<'_, PyAny>) -> PyResult<Vec<(Bytes, Bytes)>> {
+    let mut wanted = Vec::with_capacity(8);
+    for pair in headers.try_iter()? {
+        let (name, value): (PyBackedBytes, PyBackedBytes) = pair?.extract()?;
+        if relay::headers::may_pass(&name) {
+            wanted.push((
+                Bytes::copy_from_slice(&name),
+                Bytes::copy_from_slice(&value),
+            ));
+        }
+    }
+    Ok(wanted)
+}

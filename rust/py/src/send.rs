@@ -1,0 +1,174 @@
+//! The server's `send` and `receive`, called from the relay's own thread.
+//!
+//! What is relied on, read in and measured with Granian 2.8: both are plain methods that may be called from any
+//! thread that holds the interpreter. `send` copies the body, and answers with an awaitable of one type when the
+//! message was taken ("ready", the type that the head always gets) and of another when its queue of four is full;
+//! that one has `add_done_callback`, and nothing more may be sent before it fires. A send to a client that has left
+//! says nothing; only `receive` tells.
+
+use bytes::Bytes;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyType};
+use relay::client::{Client, Head, Sent};
+use std::sync::Mutex;
+use tokio::sync::oneshot;
+
+use crate::future::Completion;
+
+/// The client behind one ASGI request. Dropping it wakes the coroutine that waits for the exchange.
+pub(crate) struct AsgiClient {
+    send: Py<PyAny>,
+    receive: Py<PyAny>,
+    /// The type of awaitable that means "taken".
+    ready: Option<Py<PyType>>,
+    /// One message for all parts of a body: the server copies what it takes.
+    part: Option<Py<PyDict>>,
+    _completion: Completion,
+}
+
+impl AsgiClient {
+    pub(crate) fn new(send: Py<PyAny>, receive: Py<PyAny>, completion: Completion) -> Self {
+        Self {
+            send,
+            receive,
+            ready: None,
+            part: None,
+            _completion: completion,
+        }
+    }
+
+    fn start(&mut self, py: Python<'_>, head: &Head) -> PyResult<()> {
+        let headers = PyList::empty(py);
+        for (name, value) in &head.headers {
+            headers.append((PyBytes::new(py, name), PyBytes::new(py, value)))?;
+        }
+        let message = PyDict::new(py);
+        message.set_item(
+            pyo3::intern!(py, "type"),
+            pyo3::intern!(py, "http.response.start"),
+        )?;
+        message.set_item(pyo3::intern!(py, "status"), head.status)?;
+        message.set_item(pyo3::intern!(py, "headers"), headers)?;
+        let taken = self.send.bind(py).call1((message,))?;
+        self.ready = Some(taken.get_type().unbind());
+        Ok(())
+    }
+
+    fn body(&mut self, py: Python<'_>, body: &[Bytes], more: bool) -> PyResult<Sent> {
+        let length = body.iter().map(Bytes::len).sum();
+        let joined = PyBytes::new_with(py, length, |mut room| {
+            for piece in body {
+                let (here, rest) = room.split_at_mut(piece.len());
+                here.copy_from_slice(piece);
+                room = rest;
+            }
+            Ok(())
+        })?;
+        let message = if let Some(message) = &self.part {
+            message.bind(py).clone()
+        } else {
+            let message = PyDict::new(py);
+            let kind = pyo3::intern!(py, "http.response.body");
+            message.set_item(pyo3::intern!(py, "type"), kind)?;
+            self.part = Some(message.clone().unbind());
+            message
+        };
+        message.set_item(pyo3::intern!(py, "body"), joined)?;
+        message.set_item(pyo3::intern!(py, "more_body"), more)?;
+        let taken = self.send.bind(py).call1((message,))?;
+        if self
+            .ready
+            .as_ref()
+            .is_some_and(|ready| taken.get_type().is(ready))
+        {
+            return Ok(Sent::Ready);
+        }
+        let (signal, drained) = oneshot::channel();
+        let callback = Py::new(py, Drained(Mutex::new(Some(signal))))?;
+        taken.call_method1(pyo3::intern!(py, "add_done_callback"), (callback,))?;
+        Ok(Sent::Full(drained))
+    }
+}
+
+impl Client for AsgiClient {
+    fn send(&mut self, head: Option<&Head>, body: &[Bytes], more: bool) -> Sent {
+        let sent = Python::try_attach(|py| {
+            if let Some(head) = head {
+                self.start(py, head)?;
+            }
+            self.body(py, body, more)
+        });
+        match sent {
+            Some(Ok(sent)) => sent,
+            // The server refuses messages of a connection that is over; so does an interpreter that is.
+            Some(Err(_)) | None => Sent::Gone,
+        }
+    }
+
+    fn left(&mut self) -> oneshot::Receiver<()> {
+        let (signal, left) = oneshot::channel();
+        Python::try_attach(|py| {
+            let listener = Left {
+                receive: self.receive.clone_ref(py),
+                signal: Mutex::new(Some(signal)),
+            };
+            // An error here drops the signal, which reads as "will never tell".
+            let _ = Py::new(py, listener).and_then(|listener| listen(listener.bind(py)));
+        });
+        left
+    }
+}
+
+/// Wakes the relay when the server's queue has room again.
+#[pyclass(frozen)]
+struct Drained(Mutex<Option<oneshot::Sender<()>>>);
+
+#[pymethods]
+impl Drained {
+    fn __call__(&self, _awaitable: &Bound<'_, PyAny>) {
+        fire(&self.0);
+    }
+}
+
+/// Wakes the relay when the client has left.
+#[pyclass(frozen)]
+struct Left {
+    receive: Py<PyAny>,
+    signal: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+#[pymethods]
+impl Left {
+    fn __call__(slf: &Bound<'_, Self>, awaitable: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let message = awaitable.call_method0(pyo3::intern!(py, "result"))?;
+        let kind = message.get_item(pyo3::intern!(py, "type"))?;
+        if kind.eq(pyo3::intern!(py, "http.disconnect"))? {
+            fire(&slf.get().signal);
+            return Ok(());
+        }
+        // The empty frame that ends the request's body comes first.
+        listen(slf)
+    }
+}
+
+fn listen(listener: &Bound<'_, Left>) -> PyResult<()> {
+    let py = listener.py();
+    let awaitable = listener.get().receive.bind(py).call0()?;
+    let name = pyo3::intern!(py, "add_done_callback");
+    match awaitable.getattr_opt(name)? {
+        Some(add) => {
+            add.call1((listener,))?;
+        }
+        // A message that is there at once can only be the disconnect.
+        None => fire(&listener.get().signal),
+    }
+    Ok(())
+}
+
+fn fire(signal: &Mutex<Option<oneshot::Sender<()>>>) {
+    let signal = signal.lock().ok().and_then(|mut signal| signal.take());
+    if let Some(signal) = signal {
+        let _ = signal.send(());
+    }
+}

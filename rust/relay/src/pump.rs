@@ -1,0 +1,226 @@
+//! An upstream's stream on its way to the client: whole frames, as soon as they are there.
+//!
+//! Everything that one read made ready goes out in one part; nothing is held back to wait for more. Only a frame
+//! that is not complete yet waits, so that an error event never lands in the middle of another.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fault::{Fault, Kind};
+use futures_util::future::poll_immediate;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use wire::{Dialect, Frames, Observer, Usage};
+
+use crate::client::{Client, Head, Sent};
+use crate::metrics::Metrics;
+use crate::record::Record;
+use crate::watch::Watch;
+
+/// One part is at most about this large: larger ones only make the client wait for its first byte.
+const PART_BYTES: usize = 64 * 1024;
+/// A client that takes nothing for this long has left.
+const STALL: Duration = Duration::from_secs(60);
+/// After the last event an upstream should close; it is not waited for longer than this.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How a stream ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Whole; `last` is still to be sent.
+    Complete { last: Vec<Bytes> },
+    /// The upstream told an error inside the stream, which has been, or is in, `last`.
+    Told { last: Vec<Bytes> },
+    /// The upstream broke off.
+    Broken(Fault),
+    /// The client left, or stopped reading.
+    ClientLeft,
+}
+
+/// A stream between its first and its last frame.
+#[derive(Debug)]
+pub(crate) struct Pump<'a> {
+    head: Option<Head>,
+    body: Incoming,
+    idle: Duration,
+    frames: Frames,
+    observer: Observer,
+    metrics: &'a Metrics,
+    last_content: Option<Instant>,
+    delivered: bool,
+}
+
+enum Read {
+    Part(Vec<Bytes>),
+    Last(Vec<Bytes>),
+    Failed(Fault),
+    ClientLeft,
+}
+
+impl<'a> Pump<'a> {
+    /// A pump for `body`; `head` goes out with the first frames.
+    pub(crate) fn new(
+        head: Head,
+        body: Incoming,
+        dialect: Dialect,
+        idle: Duration,
+        metrics: &'a Metrics,
+    ) -> Self {
+        Self {
+            head: Some(head),
+            body,
+            idle,
+            frames: Frames::new(),
+            observer: Observer::new(dialect),
+            metrics,
+            last_content: None,
+            delivered: false,
+        }
+    }
+
+    /// The head, if nothing has been sent yet.
+    pub(crate) fn take_head(&mut self) -> Option<Head> {
+        self.head.take()
+    }
+
+    /// Whether anything has gone to the client.
+    pub(crate) fn delivered(&self) -> bool {
+        self.delivered
+    }
+
+    /// Usage seen so far.
+    pub(crate) fn usage(&self) -> Usage {
+        self.observer.usage()
+    }
+
+    /// Relays until the end, whatever that is; what [`End`] still carries is for the caller to send.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the upstream's connection.
+    pub(crate) async fn run(
+        &mut self,
+        client: &mut impl Client,
+        watch: &mut Watch,
+        record: &mut Record,
+    ) -> End {
+        loop {
+            let part = match self.read(client, watch).await {
+                Read::Part(part) => part,
+                Read::Last(last) => return self.end(last, record),
+                Read::Failed(fault) => return End::Broken(fault),
+                Read::ClientLeft => return End::ClientLeft,
+            };
+            self.look(&part, record);
+            let sent = client.send(self.head.take().as_ref(), &part, true);
+            self.delivered = true;
+            watch.arm(client);
+            match sent {
+                Sent::Ready => {}
+                Sent::Gone => return End::ClientLeft,
+                Sent::Full(drained) => tokio::select! {
+                    biased;
+                    () = watch.left() => return End::ClientLeft,
+                    _ = drained => {}
+                    () = tokio::time::sleep(STALL) => return End::ClientLeft,
+                },
+            }
+        }
+    }
+
+    fn end(&mut self, last: Vec<Bytes>, record: &mut Record) -> End {
+        self.look(&last, record);
+        if self.observer.error().is_some() {
+            End::Told { last }
+        } else if self.observer.finished() {
+            End::Complete { last }
+        } else {
+            End::Broken(broken("upstream stream ended before it finished"))
+        }
+    }
+
+    fn look(&mut self, part: &[Bytes], record: &mut Record) {
+        for piece in part {
+            let seen = self.observer.observe(piece);
+            if seen.content {
+                let now = Instant::now();
+                if let Some(before) = self.last_content.replace(now) {
+                    self.metrics.between_tokens((now - before).as_secs_f64());
+                }
+                record.content_delivered();
+            }
+        }
+    }
+
+    /// The next part: waits for the first bytes, then takes what else is there already.
+    async fn read(&mut self, client: &mut impl Client, watch: &mut Watch) -> Read {
+        let mut part = Vec::new();
+        let mut bytes = 0;
+        let silence = if self.observer.finished() {
+            LINGER
+        } else {
+            self.idle
+        };
+        let mut quiet = pin!(tokio::time::sleep(silence));
+        let mut unwatched = pin!(tokio::time::sleep(Watch::PATIENCE));
+        loop {
+            let frame = if part.is_empty() {
+                tokio::select! {
+                    biased;
+                    () = watch.left() => return Read::ClientLeft,
+                    frame = self.body.frame() => Some(frame),
+                    () = unwatched.as_mut(), if !watch.armed() => {
+                        watch.arm(client);
+                        continue;
+                    }
+                    () = quiet.as_mut() => return self.silent(silence),
+                }
+            } else if bytes < PART_BYTES {
+                poll_immediate(self.body.frame()).await
+            } else {
+                None
+            };
+            match frame {
+                None => return Read::Part(part),
+                Some(None) => {
+                    part.extend(self.frames.finish());
+                    return Read::Last(part);
+                }
+                Some(Some(Err(_))) => {
+                    return Read::Failed(broken("the connection to the upstream broke mid-stream"));
+                }
+                Some(Some(Ok(frame))) => {
+                    quiet.as_mut().reset(Instant::now() + silence);
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
+                    match self.frames.push_ready(data) {
+                        Ok(Some(ready)) => {
+                            bytes += ready.len();
+                            part.push(ready);
+                        }
+                        Ok(None) => {}
+                        Err(_) => {
+                            return Read::Failed(broken(
+                                "the upstream sent an event that is too large",
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn silent(&self, silence: Duration) -> Read {
+        if self.observer.finished() {
+            return Read::Last(Vec::new());
+        }
+        let message = format!("the upstream was silent for {} s", silence.as_secs());
+        Read::Failed(Fault::new(Kind::UpstreamTimeout, message))
+    }
+}
+
+fn broken(message: &str) -> Fault {
+    Fault::new(Kind::UpstreamError, message)
+}
