@@ -1,0 +1,244 @@
+"""Built-in defaults, file and environment laid over each other and turned into `Settings`."""
+
+import copy
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+
+from llm_gateway.config import consistency, defaults
+from llm_gateway.config.convert import Mistakes, Path, convert, found
+from llm_gateway.config.document import Document, dotted
+from llm_gateway.config.environment import Overrides
+from llm_gateway.config.schema import (
+    Auth,
+    ConfiguredSubscriber,
+    Limits,
+    Metrics,
+    Model,
+    ModelId,
+    Name,
+    Quota,
+    Route,
+    Server,
+    Settings,
+    Tier,
+    Upstream,
+)
+
+T = TypeVar("T")
+
+# `internal_model` is INTERNAL_LLM_MODEL in the file: the id of the built-in internal model.
+SECTIONS = (*Settings.__struct_fields__, "internal_model")
+
+
+class Assembly:
+    """Puts the layers together, section by section, and gathers `mistakes`; what is wrong is left out."""
+
+    def __init__(self, document: Document, overrides: Overrides) -> None:
+        self.mistakes: Mistakes = []
+        self._data = _overlaid(document.data, overrides)
+        self._unknown_sections()
+        upstreams = dict(self._named("upstreams"))
+        # A key or an API alone, without a URL, does not make an upstream.
+        has_url = "urls" in _mapping(upstreams.get("internal"))
+        if not has_url and not document.holds(("upstreams", "internal")):
+            upstreams.pop("internal", None)
+        self._raw_upstreams = upstreams
+
+    def settings(self) -> Settings:
+        """All settings; only to be used if there are no mistakes."""
+        quota = self._section("quota", Quota)
+        server = self._section("server", Server)
+        if server.public_url is not None:
+            consistency.check_url(("server", "public_url"), server.public_url, self.mistakes)
+            server = msgspec.structs.replace(server, public_url=server.public_url.rstrip("/"))
+        consistency.check_quota(quota, self.mistakes)
+        upstreams = self._upstreams()
+        models = self._models()
+        tiers = self._tiers()
+        routes = self._list("routes", Route)
+        self._check_routes(routes, tiers, models)
+        auth = self._auth()
+        return Settings(
+            server=server,
+            auth=auth or Auth(),
+            tiers=tiers,
+            models=tuple(model for _, model in models),
+            upstreams=upstreams,
+            routes=routes + defaults.routes(self._unchanged_tiers()),
+            subscribers=self._subscribers(auth),
+            quota=quota,
+            limits=self._section("limits", Limits),
+            metrics=self._section("metrics", Metrics),
+            data_dir=self._convert(self._data.get("data_dir", defaults.DATA_DIR), str, ("data_dir",)) or "",
+        )
+
+    def _convert(self, raw: object, kind: type[T], path: Path) -> T | None:
+        return convert(raw, kind, path, self.mistakes)
+
+    def _section(self, name: str, kind: type[T]) -> T:
+        value = self._convert(self._data.get(name, {}), kind, (name,))
+        return kind() if value is None else value
+
+    def _list(self, name: str, kind: type[T]) -> tuple[T, ...]:
+        return convert(self._data.get(name, []), tuple[kind, ...], (name,), self.mistakes) or ()  # type: ignore[valid-type]  # a type made at run time
+
+    def _named(self, section: str) -> dict[str, object]:
+        """The entries of a section that maps names to structs."""
+        entries = self._data.get(section, {})
+        if not isinstance(entries, dict):
+            self.mistakes.append(((section,), f"expected a mapping by name, found {found(entries)}"))
+            return {}
+        return {
+            name: entry
+            for name, entry in entries.items()
+            if self._convert(name, Name, (section, name)) is not None
+        }
+
+    def _laid_over(
+        self, section: str, given: Mapping[str, object], base: Mapping[str, dict[str, object]], kind: type[T]
+    ) -> dict[str, T]:
+        """Built-in and given entries of `section`, merged by name and field."""
+        values: dict[str, T] = {}
+        for name in {**base, **given}:
+            raw = given.get(name, {})
+            merged = base.get(name, {}) | raw if isinstance(raw, dict) else raw
+            value = self._convert(merged, kind, (section, name))
+            if value is not None:
+                values[name] = value
+        return values
+
+    def _unknown_sections(self) -> None:
+        text = f"unknown section; allowed: {', '.join(sorted(SECTIONS))}"
+        self.mistakes += [((str(name),), text) for name in self._data if name not in SECTIONS]
+
+    def _upstreams(self) -> dict[str, Upstream]:
+        base = defaults.upstreams()
+        if "internal" not in self._raw_upstreams:
+            del base["internal"]
+        upstreams = self._laid_over("upstreams", self._raw_upstreams, base, Upstream)
+        consistency.check_upstreams(upstreams, self.mistakes)
+        return {
+            name: msgspec.structs.replace(upstream, urls=tuple(map(_base_url, upstream.urls)))
+            for name, upstream in upstreams.items()
+        }
+
+    def _models(self) -> list[consistency.PlacedModel]:
+        """The catalogue, each model with its place in the file."""
+        raw_models: dict[object, tuple[Path, object]] = {
+            model["id"]: (("models",), model) for model in defaults.models(self._internal_model())
+        }
+        given = self._data.get("models", [])
+        if not isinstance(given, list):
+            self.mistakes.append((("models",), f"expected a list of models, found {found(given)}"))
+            given = []
+        for index, entry in enumerate(given):
+            path: Path = ("models", index)
+            name = entry.get("id") if isinstance(entry, dict) else None
+            if not isinstance(name, str):
+                raw_models[path] = (path, entry)
+                continue
+            place, base = raw_models.get(name, (("models",), {}))
+            if len(place) > 1:
+                self.mistakes.append((path, f'"{name}" is already {dotted(place)}; keep one'))
+            raw_models[name] = (path, _mapping(base) | entry)
+        models = [(path, self._convert(raw, Model, path)) for path, raw in raw_models.values()]
+        valid = [(path, model) for path, model in models if model is not None]
+        consistency.check_models(valid, self._known_upstreams(), self.mistakes)
+        return valid
+
+    def _internal_model(self) -> str:
+        path: Path = ("internal_model",)
+        name = self._convert(self._data.get("internal_model", defaults.INTERNAL_MODEL), ModelId, path)
+        if name in {model["id"] for model in defaults.models(defaults.INTERNAL_MODEL)[1:]}:
+            self.mistakes.append((path, f'"{name}" is another built-in model; use another name'))
+            return defaults.INTERNAL_MODEL
+        return name or defaults.INTERNAL_MODEL
+
+    def _known_upstreams(self) -> set[str]:
+        return {"anthropic", "openai", *self._raw_upstreams}
+
+    def _tiers(self) -> dict[str, Tier]:
+        return self._laid_over("tiers", self._named("tiers"), defaults.tiers(), Tier)
+
+    def _tier_names(self) -> set[str]:
+        return {*defaults.tiers(), *_mapping(self._data.get("tiers"))}
+
+    def _unchanged_tiers(self) -> frozenset[str]:
+        given = _mapping(self._data.get("tiers"))
+        return frozenset(name for name in defaults.tiers() if "models" not in _mapping(given.get(name)))
+
+    def _check_routes(
+        self, routes: tuple[Route, ...], tiers: dict[str, Tier], models: list[consistency.PlacedModel]
+    ) -> None:
+        placed: list[consistency.PlacedRoute] = [
+            (("routes", index), route) for index, route in enumerate(routes)
+        ]
+        for name, tier in tiers.items():
+            placed += [(("tiers", name, "routes", index), route) for index, route in enumerate(tier.routes)]
+        targets: list[tuple[Path, str]] = [((*path, "model"), route.model) for path, route in placed]
+        targets += [
+            (("tiers", name, "otherwise"), tier.otherwise) for name, tier in tiers.items() if tier.otherwise
+        ]
+        consistency.check_targets(targets, models, self.mistakes)
+        names: list[tuple[Path, str]] = [
+            ((*path, "tiers", index), name)
+            for path, route in placed
+            for index, name in enumerate(route.tiers)
+        ]
+        consistency.check_tier_names(names, self._tier_names(), self.mistakes)
+
+    def _auth(self) -> Auth | None:
+        raw = self._data.get("auth", {})
+        if isinstance(raw, dict) and "client_id" in raw:
+            raw.setdefault("audience", raw["client_id"])
+        auth = self._convert(raw, Auth, ("auth",))
+        if auth is None:
+            return None
+        if auth.provider == "keycloak" and auth.issuer is not None:
+            # Keycloak writes its issuer without it; elsewhere a slash at the end is part of the name.
+            auth = msgspec.structs.replace(auth, issuer=auth.issuer.rstrip("/"))
+        consistency.check_auth(auth, self.mistakes)
+        names: list[tuple[Path, str]] = [
+            (("auth", "tier_names", key), tier) for key, tier in auth.tier_names.items()
+        ]
+        if auth.default_tier is not None:
+            names.append((("auth", "default_tier"), auth.default_tier))
+        consistency.check_tier_names(names, self._tier_names(), self.mistakes)
+        return auth
+
+    def _subscribers(self, auth: Auth | None) -> tuple[ConfiguredSubscriber, ...]:
+        subscribers = self._list("subscribers", ConfiguredSubscriber)
+        consistency.check_subscribers(subscribers, self.mistakes)
+        tiers = [(("subscribers", index, "tier"), entry.tier) for index, entry in enumerate(subscribers)]
+        consistency.check_tier_names(tiers, self._tier_names(), self.mistakes)
+        if auth is not None and auth.provider == "keys" and not self._data.get("subscribers"):
+            text = (
+                "the provider keys needs at least one; add {user: alice, tier: free, key: ...} to the file, "
+                "or set AUTH_PROVIDER=keycloak and KEYCLOAK_URL"
+            )
+            self.mistakes.append((("subscribers",), text))
+        return subscribers
+
+
+def _overlaid(data: Mapping[str, object], overrides: Overrides) -> dict[str, object]:
+    laid = {name: copy.deepcopy(section) for name, section in data.items() if section is not None}
+    for path, value in overrides.values.items():
+        node: object = laid
+        for step in path[:-1]:
+            if isinstance(node, dict):
+                if node.get(step) is None:
+                    node[step] = {}
+                node = node[step]
+        if isinstance(node, dict):
+            node[path[-1]] = value
+    return laid
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _base_url(url: str) -> str:
+    return url.rstrip("/").removesuffix("/v1").rstrip("/")

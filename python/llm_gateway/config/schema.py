@@ -1,0 +1,198 @@
+"""Every setting there is, as frozen structs: what `config/load.py` returns and nothing changes afterwards.
+
+The YAML file has this shape. `deploy/gateway.example.yaml` shows every section and is a test fixture.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Dialect = Literal["anthropic", "openai"]
+Unit = Literal["requests"]
+Period = Literal["day"]
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+ModelId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}\Z")]
+Seconds = Annotated[float, Meta(gt=0)]
+
+# The target of a route that leaves the requested name as it is.
+ITSELF = "itself"
+
+SECRET_FIELDS = frozenset({"api_key", "client_secret", "key", "key_hash", "redis_url", "token"})
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of the settings; an unknown key is a mistake, never ignored. Secrets are not in its `repr`."""
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{field}=<hidden>" if field in SECRET_FIELDS and value is not None else f"{field}={value!r}"
+            for field in self.__struct_fields__
+            for value in (getattr(self, field),)
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Window(Section, frozen=True, kw_only=True):
+    """At most `limit` of `unit` per `period`; `limit: null` counts without refusing."""
+
+    unit: Unit = "requests"
+    period: Period = "day"
+    limit: Annotated[int, Meta(ge=0)] | None = None
+
+
+class Route(Section, frozen=True, kw_only=True):
+    """A requested name (exact or glob, first match wins) → the model that serves it.
+
+    `model` is a model id of the catalogue, a class (its first model that the tier has), or `itself`.
+    `tiers` limits the route to those tiers; empty means all.
+    """
+
+    match: str
+    model: str
+    tiers: tuple[Name, ...] = ()
+
+
+class Tier(Section, frozen=True, kw_only=True):
+    """A class of limits. `models` holds classes (`internal`, `haiku`), model ids or globs (`"*"`).
+
+    `routes` go before those of all tiers. `otherwise` (a model id or a class) serves the names that no route
+    and no class decides; without it they are refused.
+    """
+
+    rank: int = 0
+    models: tuple[str, ...] = ()
+    quota: tuple[Window, ...] = ()
+    routes: tuple[Route, ...] = ()
+    otherwise: str | None = None
+
+
+class Model(Section, frozen=True, kw_only=True):
+    """One model of the catalogue.
+
+    `wire` is its name at the upstream (default: the id). `aliases` are other names (exact or glob) that mean
+    this model. `model_class` (in YAML: `class`) groups models for tiers and routes.
+    """
+
+    id: ModelId
+    model_class: str = msgspec.field(name="class")
+    upstream: Name
+    wire: str | None = None
+    aliases: tuple[str, ...] = ()
+
+
+class Deadlines(Section, frozen=True, kw_only=True):
+    """How long each wait on an upstream may take, in seconds.
+
+    `first_byte_s` ends with the answer's head; `idle_s` is silence inside an answer.
+    """
+
+    connect_s: Seconds = 5.0
+    first_byte_s: Seconds = 600.0
+    idle_s: Seconds = 300.0
+
+
+class Upstream(Section, frozen=True, kw_only=True):
+    """One backend: replicas of the same server, by base URL with or without `/v1`.
+
+    `apis` are the dialects it speaks; `auth` is how `api_key` is sent. `ca_file` adds a PEM bundle to the
+    system's roots. `keep_alive_s` is how long an idle pooled connection is trusted; it stays under the
+    server's own limit, which is 5 s in vLLM.
+    """
+
+    urls: Annotated[tuple[str, ...], Meta(min_length=1)]
+    apis: Annotated[tuple[Dialect, ...], Meta(min_length=1)]
+    api_key: str | None = None
+    auth: Literal["x-api-key", "bearer"] = "bearer"
+    ca_file: str | None = None
+    keep_alive_s: Seconds = 4.0
+    deadlines: Deadlines = Deadlines()
+
+
+class Auth(Section, frozen=True, kw_only=True):
+    """Who asks.
+
+    `provider: keys` knows the configured subscribers; `keycloak` and `oidc` verify JWTs of `issuer` locally.
+    `claims` are the places a tier is looked for, in order: dotted paths in which `<client>` stands for
+    `client_id`, or JSON pointers. `tier_names` maps names found there to tiers; a tier's own name always
+    counts.
+    """
+
+    provider: Literal["keycloak", "oidc", "keys"] = "keys"
+    issuer: str | None = None
+    jwks_url: str | None = None
+    ca_file: str | None = None
+    audience: str = "llm-gateway"
+    client_id: str = "llm-gateway"
+    client_secret: str | None = None
+    claims: tuple[str, ...] = ("resource_access.<client>.roles", "realm_access.roles", "groups")
+    tier_names: dict[str, Name] = {}
+    default_tier: Name | None = None
+    user_claim: str = "sub"
+    leeway_s: Annotated[float, Meta(ge=0, le=60)] = 30.0
+    jwks_max_age_s: Seconds = 600.0
+    jwks_cooldown_s: Seconds = 10.0
+
+
+class ConfiguredSubscriber(Section, frozen=True, kw_only=True):
+    """A subscriber of `provider: keys`: exactly one of `key` and `key_hash` (`sha256:` and 64 hex digits)."""
+
+    user: Annotated[str, Meta(min_length=1, max_length=255)]
+    tier: Name
+    key: str | None = None
+    key_hash: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")] | None = None
+
+
+class Quota(Section, frozen=True, kw_only=True):
+    """Where use is counted: Redis or Valkey if `redis_url` is set, else SQLite in the data directory."""
+
+    redis_url: str | None = None
+    redis_ca_file: str | None = None
+    timezone: str = "UTC"
+    timeout_s: Seconds = 2.0
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    """What the edge admits; the body's deadline is `body_base_s` plus 1 s per `body_bytes_per_s`."""
+
+    body_bytes: Annotated[int, Meta(gt=0)] = 32 * 1024 * 1024
+    body_base_s: Seconds = 30.0
+    body_bytes_per_s: Annotated[int, Meta(gt=0)] = 64 * 1024
+    header_bytes: Annotated[int, Meta(gt=0)] = 32 * 1024
+    exchanges: Annotated[int, Meta(gt=0)] = 10_000
+
+
+class Metrics(Section, frozen=True, kw_only=True):
+    """`user_label`: `pseudonym` (a stable hash), `name`, or `none`; at most `user_series` users are shown."""
+
+    user_label: Literal["pseudonym", "name", "none"] = "pseudonym"
+    user_series: Annotated[int, Meta(ge=0)] = 1000
+    token: str | None = None
+
+
+class Server(Section, frozen=True, kw_only=True):
+    """The listener. `drain_s` is how long open streams may go on after SIGTERM."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - a container's port is reached from outside it
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    drain_s: Annotated[int, Meta(ge=1)] = 30
+    public_url: str | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """Everything, after defaults, file and environment were laid over each other."""
+
+    server: Server
+    auth: Auth
+    tiers: dict[str, Tier]
+    models: tuple[Model, ...]
+    upstreams: dict[str, Upstream]
+    routes: tuple[Route, ...]
+    subscribers: tuple[ConfiguredSubscriber, ...]
+    quota: Quota
+    limits: Limits
+    metrics: Metrics
+    data_dir: str

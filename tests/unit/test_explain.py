@@ -1,0 +1,78 @@
+import json
+
+import pytest
+
+from llm_gateway.cli.explain import explain
+from llm_gateway.config.load import load
+from llm_gateway.config.schema import Settings
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load(
+        {
+            "INTERNAL_LLM_URL": "http://vllm-0:8000/v1,http://vllm-1:8000/v1",
+            "CLAUDE_API_KEY": "sk-secret-claude",
+            "AUTH_PROVIDER": "keycloak",
+            "KEYCLOAK_URL": "https://keycloak.example.org/realms/ai-hub",
+        }
+    )
+
+
+def test_tells_route_model_upstream_and_quota(settings: Settings) -> None:
+    text, status = explain(settings, "pro", "claude-3-opus", as_json=False)
+
+    assert status == 0
+    for part in (
+        "claude-3-haiku",
+        "anthropic (api.anthropic.com)",
+        "claude-haiku-5-5",
+        "1,000 requests per day",
+        'the route "claude-3-opus" leads to claude-3-haiku',
+        'allowed by the entry "haiku"',
+    ):
+        assert part in text
+
+
+def test_names_every_replica(settings: Settings) -> None:
+    text, _ = explain(settings, "free", "claude-opus-5-5", as_json=False)
+
+    assert "internal (vllm-0:8000, vllm-1:8000)" in text
+
+
+def test_json_holds_the_same(settings: Settings) -> None:
+    text, status = explain(settings, "enterprise", "claude-opus-5-5", as_json=True)
+
+    answer = json.loads(text)
+    assert status == 0
+    assert answer["served"] is True
+    assert answer["wire_model"] == "claude-opus-5-5"
+    assert answer["windows"] == [{"unit": "requests", "period": "day", "limit": None}]
+
+
+def test_refusal_says_why_and_fails(settings: Settings) -> None:
+    text, status = explain(settings, "pro", "no-such-model", as_json=False)
+
+    assert status == 1
+    assert "model 'no-such-model' is not available on the pro tier" in text
+    assert "why: " in text
+
+
+def test_names_the_upstream_that_lacks_its_key(settings: Settings) -> None:
+    text, status = explain(settings, "enterprise", "gpt-4", as_json=False)
+
+    assert status == 1
+    assert "the upstream openai has no URL or no key" in text
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_unknown_tier_lists_the_tiers(settings: Settings, as_json: bool) -> None:
+    text, status = explain(settings, "gold", "gpt-4", as_json=as_json)
+
+    assert status == 1
+    assert "free, pro, enterprise" in text
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_shows_no_secret(settings: Settings, as_json: bool) -> None:
+    assert "sk-secret" not in explain(settings, "enterprise", "claude-3-opus", as_json=as_json)[0]

@@ -1,0 +1,478 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_gateway.config.core import core_settings
+from llm_gateway.config.environment import VARIABLES
+from llm_gateway.config.load import load
+from llm_gateway.config.schema import Settings
+from llm_gateway.errors import ConfigError
+
+KEYCLOAK = {"AUTH_PROVIDER": "keycloak", "KEYCLOAK_URL": "https://keycloak.example.org/realms/ai-hub"}
+SECRETS = [variable.name for variable in VARIABLES if variable.secret]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    def write_file(text: str, name: str = "gateway.yaml") -> str:
+        file = tmp_path / name
+        file.write_text(text)
+        return str(file)
+
+    return write_file
+
+
+def problems(environ: dict[str, str], config_file: str | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        load(environ, config_file)
+    return refused.value.problems
+
+
+def core(settings: Settings) -> Any:
+    return json.loads(core_settings(settings))
+
+
+class TestDefaults:
+    def test_the_seeds_environment_is_enough(self) -> None:
+        settings = load(
+            KEYCLOAK
+            | {
+                "INTERNAL_LLM_URL": "http://vllm.ai-hub.svc:8000/v1",
+                "CLAUDE_API_KEY": "claude-key",
+                "OPENAI_API_KEY": "openai-key",
+                "QUOTA_REDIS_URL": "redis://valkey.ai-hub.svc:6379",
+            }
+        )
+
+        assert settings.upstreams["internal"].urls == ("http://vllm.ai-hub.svc:8000",)
+        assert settings.upstreams["internal"].apis == ("anthropic", "openai")
+        assert settings.upstreams["anthropic"].api_key == "claude-key"
+        assert settings.upstreams["openai"].api_key == "openai-key"
+        assert settings.quota.redis_url == "redis://valkey.ai-hub.svc:6379"
+        assert settings.auth.issuer == "https://keycloak.example.org/realms/ai-hub"
+        assert settings.data_dir == "./data"
+
+    def test_built_in_tiers_are_the_seeds(self) -> None:
+        tiers = load(KEYCLOAK).tiers
+
+        assert [(name, tier.rank, tier.models) for name, tier in tiers.items()] == [
+            ("free", 10, ("internal",)),
+            ("pro", 20, ("internal", "haiku")),
+            ("enterprise", 30, ("*",)),
+        ]
+        assert [tier.quota[0].limit for tier in tiers.values()] == [10, 1000, None]
+
+    def test_internal_upstream_needs_a_url(self) -> None:
+        assert "internal" not in load(KEYCLOAK | {"INTERNAL_LLM_API_KEY": "key"}).upstreams
+
+    def test_provider_keys_without_subscribers_says_how_to_add_one(self) -> None:
+        (problem,) = problems({})
+
+        assert "{user: alice, tier: free, key: ...}" in problem
+        assert "AUTH_PROVIDER=keycloak" in problem
+
+    def test_keycloak_without_a_realm_is_a_mistake(self) -> None:
+        (problem,) = problems({"AUTH_PROVIDER": "keycloak"})
+
+        assert "set KEYCLOAK_URL to the realm's URL" in problem
+
+
+class TestEnvironment:
+    def test_beats_the_file_which_beats_the_default(self, write: Any) -> None:
+        file = write("server: {log_level: debug, port: 9000}\nquota: {timezone: Europe/Berlin}")
+
+        settings = load(KEYCLOAK | {"LLM_GATEWAY_LOG_LEVEL": "error"}, file)
+
+        assert settings.server.log_level == "error"
+        assert settings.server.port == 9000
+        assert settings.quota.timezone == "Europe/Berlin"
+        assert settings.server.workers == 1
+
+    def test_names_the_file(self, write: Any) -> None:
+        file = write("server: {port: 9000}")
+
+        assert load(KEYCLOAK | {"LLM_GATEWAY_CONFIG": file}).server.port == 9000
+
+    def test_argument_beats_the_variable_that_names_a_file(self, write: Any) -> None:
+        named, given = write("server: {port: 9000}", "a.yaml"), write("server: {port: 9001}", "b.yaml")
+
+        assert load(KEYCLOAK | {"LLM_GATEWAY_CONFIG": named}, given).server.port == 9001
+
+    def test_empty_variable_counts_as_unset(self, write: Any) -> None:
+        file = write("upstreams: {anthropic: {api_key: from-file}}")
+        environ = KEYCLOAK | {variable.name: "" for variable in VARIABLES if variable.name not in KEYCLOAK}
+
+        settings = load(environ | {"CLAUDE_API_KEY_FILE": ""}, file)
+
+        assert settings.upstreams["anthropic"].api_key == "from-file"
+        assert settings.data_dir == "./data"
+
+    def test_several_replicas(self) -> None:
+        settings = load(KEYCLOAK | {"INTERNAL_LLM_URL": "http://a:8000/v1, http://b:8000 ,"})
+
+        assert settings.upstreams["internal"].urls == ("http://a:8000", "http://b:8000")
+
+    @pytest.mark.parametrize(
+        ("given", "stored"),
+        [
+            ("http://host:8080", "http://host:8080"),
+            ("http://host:8080/", "http://host:8080"),
+            ("http://host:8080/v1", "http://host:8080"),
+            ("http://host:8080/v1/", "http://host:8080"),
+            ("https://host/some/path/v1", "https://host/some/path"),
+            ("http://[::1]:8080/v1", "http://[::1]:8080"),
+        ],
+    )
+    @pytest.mark.parametrize(
+        ("variable", "upstream"),
+        [("INTERNAL_LLM_URL", "internal"), ("CLAUDE_API_URL", "anthropic"), ("OPENAI_API_URL", "openai")],
+    )
+    def test_base_urls_are_taken_with_and_without_v1(
+        self, given: str, stored: str, variable: str, upstream: str
+    ) -> None:
+        assert load(KEYCLOAK | {variable: given}).upstreams[upstream].urls == (stored,)
+
+    @pytest.mark.parametrize(
+        ("word", "apis"),
+        [("openai", ("openai",)), ("anthropic", ("anthropic",)), ("auto", ("anthropic", "openai"))],
+    )
+    def test_internal_api(self, word: str, apis: tuple[str, ...]) -> None:
+        settings = load(KEYCLOAK | {"INTERNAL_LLM_URL": "http://a", "INTERNAL_LLM_API": word})
+
+        assert settings.upstreams["internal"].apis == apis
+
+    @pytest.mark.parametrize(
+        ("environ", "audience"),
+        [
+            ({}, "llm-gateway"),
+            ({"OIDC_CLIENT_ID": "proxy"}, "proxy"),
+            ({"OIDC_CLIENT_ID": "proxy", "OIDC_AUDIENCE": "api"}, "api"),
+            ({"OIDC_AUDIENCE": "api"}, "api"),
+        ],
+    )
+    def test_audience_is_the_client_unless_set(self, environ: dict[str, str], audience: str) -> None:
+        assert load(KEYCLOAK | environ).auth.audience == audience
+
+    def test_internal_model_takes_the_place_of_the_built_in_one(self) -> None:
+        settings = load(KEYCLOAK | {"INTERNAL_LLM_MODEL": "Qwen/Qwen3-32B"})
+
+        assert [model.id for model in settings.models if model.model_class == "internal"] == [
+            "Qwen/Qwen3-32B"
+        ]
+
+    def test_slash_at_the_end_is_part_of_an_issuer_unless_it_is_keycloak(self) -> None:
+        issuer = {"KEYCLOAK_URL": "https://issuer.example.org/"}
+
+        assert load(issuer | {"AUTH_PROVIDER": "oidc"}).auth.issuer == "https://issuer.example.org/"
+        assert load(issuer | {"AUTH_PROVIDER": "keycloak"}).auth.issuer == "https://issuer.example.org"
+
+
+class TestSecrets:
+    @pytest.mark.parametrize("name", SECRETS)
+    def test_can_come_from_a_file(self, name: str, write: Any) -> None:
+        secret = "redis://:file-secret@valkey:6379" if name == "QUOTA_REDIS_URL" else "file-secret"
+        file = write(f"  {secret}\n", "secret")
+
+        settings = load(KEYCLOAK | {"INTERNAL_LLM_URL": "http://a", f"{name}_FILE": file})
+
+        assert secret in (
+            settings.upstreams["internal"].api_key,
+            settings.upstreams["anthropic"].api_key,
+            settings.upstreams["openai"].api_key,
+            settings.auth.client_secret,
+            settings.quota.redis_url,
+        )
+
+    @pytest.mark.parametrize("name", SECRETS)
+    def test_given_twice_is_a_mistake(self, name: str, write: Any) -> None:
+        value = "redis://other" if name == "QUOTA_REDIS_URL" else "secret"
+
+        (problem,) = problems(KEYCLOAK | {name: value, f"{name}_FILE": write("secret", "secret")})
+
+        assert problem == f"{name}: set together with {name}_FILE; unset one of them"
+
+    def test_file_that_is_missing_or_empty_is_a_mistake(self, write: Any, tmp_path: Path) -> None:
+        lines = problems(
+            KEYCLOAK
+            | {"CLAUDE_API_KEY_FILE": str(tmp_path / "none"), "OPENAI_API_KEY_FILE": write(" \n", "empty")}
+        )
+
+        assert lines[0].startswith("CLAUDE_API_KEY_FILE: ")
+        assert "cannot be read: No such file" in lines[0]
+        assert lines[1].endswith("is empty; write the secret into it")
+
+    def test_are_in_no_message_and_no_repr(self, write: Any) -> None:
+        file = write(
+            """
+            subscribers:
+              - {user: a, tier: free, key: [hunter2]}
+              - {user: b, tier: free, key: "hunter2 hunter2"}
+              - hunter2
+              - {user: c, tier: free, key: 31337}
+              - {user: d, tier: free, key_hash: hunter2}
+            upstreams: {extra: {urls: ["http://user:hunter2@host"], apis: [openai], api_key: {hunter2: 1}}}
+            metrics: {token: 31337}
+            auth: {client_secret: [hunter2]}
+            quota: {redis_url: "hunter2:hunter2@host"}
+            """
+        )
+        lines = "\n".join(
+            problems({"CLAUDE_API_KEY": "hunter2\nhunter2", "OPENAI_API_KEY": "hunter2é"}, file)
+        )
+
+        assert lines.count("\n") >= 8
+        assert "hunter2" not in lines
+        assert "31337" not in lines
+
+        settings = load(KEYCLOAK | {"CLAUDE_API_KEY": "hunter2", "QUOTA_REDIS_URL": "redis://:hunter2@host"})
+        assert "hunter2" not in repr(settings)
+        assert "hunter2" not in str(settings.upstreams["anthropic"])
+
+
+class TestFile:
+    def test_tiers_are_laid_over_the_built_in_ones_by_field(self, write: Any) -> None:
+        settings = load(KEYCLOAK, write("tiers: {free: {quota: [{limit: 3}]}, team: {rank: 25}}"))
+
+        assert settings.tiers["free"].quota[0].limit == 3
+        assert settings.tiers["free"].models == ("internal",)
+        assert settings.tiers["team"].rank == 25
+        assert settings.tiers["pro"].quota[0].limit == 1000
+
+    def test_upstreams_and_models_are_laid_over_the_built_in_ones(self, write: Any) -> None:
+        file = write(
+            """
+            upstreams:
+              anthropic: {deadlines: {idle_s: 60}}
+              local: {urls: ["http://local"], apis: [openai]}
+            models:
+              - {id: claude-3-haiku, wire: claude-haiku-6}
+              - {id: coder, class: internal, upstream: local}
+            routes: [{match: "x*", model: coder}]
+            """
+        )
+
+        settings = load(KEYCLOAK | {"CLAUDE_API_KEY": "key"}, file)
+
+        anthropic = settings.upstreams["anthropic"]
+        assert (anthropic.urls, anthropic.api_key, anthropic.auth) == (
+            ("https://api.anthropic.com",),
+            "key",
+            "x-api-key",
+        )
+        assert anthropic.deadlines.idle_s == 60
+        haiku = next(model for model in settings.models if model.id == "claude-3-haiku")
+        assert (haiku.wire, haiku.model_class) == ("claude-haiku-6", "haiku")
+        assert settings.models[-1].id == "coder"
+        assert settings.routes[0].match == "x*"
+
+    def test_empty_file_and_empty_sections_change_nothing(self, write: Any) -> None:
+        assert (
+            load(KEYCLOAK, write(""))
+            == load(KEYCLOAK, write("tiers:\nserver:\n# nothing\n"))
+            == load(KEYCLOAK)
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [
+            ("server: [", ":1: "),
+            ("server:\n  port: 1\n bad", ":3: "),
+            ("- a\n", ":1: expected a mapping of sections, found a list"),
+            ("a: !!python/object:os.system {}", ":1: could not determine a constructor"),
+            ("a: 1\n---\nb: 2", ":2: "),
+            ("a: &a [*a]", ":1: an anchor contains itself"),
+        ],
+    )
+    def test_what_is_not_usable_yaml_names_the_line(self, write: Any, text: str, line: str) -> None:
+        file = write(text)
+
+        (problem,) = problems(KEYCLOAK, file)
+
+        assert problem.startswith(f"{file}{line}")
+
+    def test_repeated_key_names_both_lines(self, write: Any) -> None:
+        file = write("tiers:\n  free: {}\n  pro: {}\n  free: {}\ntiers: {}\n")
+
+        assert problems(KEYCLOAK, file) == [
+            f"{file}:4: tiers.free: already set on line 2",
+            f"{file}:5: tiers: already set on line 1",
+        ]
+
+    def test_file_that_cannot_be_read(self, tmp_path: Path) -> None:
+        (problem,) = problems(KEYCLOAK, str(tmp_path / "none.yaml"))
+
+        assert problem.endswith("none.yaml: cannot be read: No such file or directory")
+
+    def test_anchors_can_be_shared(self, write: Any) -> None:
+        text = "tiers:\n  a: &a {rank: 5, models: [internal]}\n  b: {<<: *a, rank: 6}\n"
+
+        settings = load(KEYCLOAK, write(text))
+
+        assert (settings.tiers["b"].rank, settings.tiers["b"].models) == (6, ("internal",))
+
+
+class TestMistakes:
+    def test_all_of_file_and_environment_are_reported_at_once(self, write: Any) -> None:
+        file = write(
+            "tiers:\n"
+            "  free:\n"
+            "    quota:\n"
+            "      - limit: ten\n"
+            "        unit: tokens\n"
+            "      - 5\n"
+            "      - {limit: -1}\n"
+            "server: {port: 99999, prot: 1}\n"
+            "unknown: 1\n"
+        )
+
+        assert problems(KEYCLOAK | {"LLM_GATEWAY_LOG_LEVEL": "loud", "INTERNAL_LLM_API": "grpc"}, file) == [
+            'INTERNAL_LLM_API: expected one of openai, anthropic, auto, found "grpc"',
+            'LLM_GATEWAY_LOG_LEVEL: expected one of "debug", "error", "info", "warning", found "loud"',
+            f'{file}:4: tiers.free.quota[0].limit: expected an integer >= 0 or null, found "ten"',
+            f'{file}:5: tiers.free.quota[0].unit: expected "requests", found "tokens"',
+            f"{file}:6: tiers.free.quota[1]: expected a mapping of unit, period, limit, found a number",
+            f"{file}:7: tiers.free.quota[2].limit: expected an integer >= 0 or null, found -1",
+            f"{file}:8: server.port: expected an integer >= 0 and <= 65535, found 99999",
+            f"{file}:8: server.prot: unknown setting; allowed here: host, port, workers, drain_s, "
+            "public_url, log_level",
+            f"{file}:9: unknown: unknown section; allowed: auth, data_dir, internal_model, limits, metrics, "
+            "models, quota, routes, server, subscribers, tiers, upstreams",
+        ]
+
+    @pytest.mark.parametrize(
+        ("text", "mistake"),
+        [
+            (
+                "auth: {default_tier: gold}",
+                'auth.default_tier: unknown tier "gold"; configured: enterprise, free, pro',
+            ),
+            ("auth: {tier_names: {x: gold}}", 'auth.tier_names.x: unknown tier "gold"'),
+            ("auth: {tier_names: {x: 5}}", "auth.tier_names: expected a mapping of text to text"),
+            ("auth: {tier_names: {5: free}}", "auth.tier_names: expected text as a key, found 5"),
+            ("routes: [{match: x, model: gpt-4, tiers: [gold]}]", 'routes[0].tiers[0]: unknown tier "gold"'),
+            (
+                "routes: [{match: x, model: nix}]",
+                'routes[0].model: unknown model or class "nix"; allowed: itself',
+            ),
+            ("tiers: {pro: {routes: [{match: x, model: nix}]}}", "tiers.pro.routes[0].model: unknown model"),
+            ("tiers: {pro: {otherwise: nix}}", "tiers.pro.otherwise: unknown model"),
+            ("tiers: {'a b': {}}", "tiers.a b: expected text matching"),
+            ("tiers: {free: null}", "tiers.free: expected a mapping of rank"),
+            ("tiers: []", "tiers: expected a mapping by name, found a list"),
+            ("models: [{id: x, class: y, upstream: z}]", 'models[0].upstream: unknown upstream "z"'),
+            ("models: [{id: x, class: y}]", "models[0]: `upstream` is missing: text matching"),
+            ("models: [{id: 'x y', class: y, upstream: openai}]", "models[0].id: expected text matching"),
+            ("models: [{id: gpt-4}, {id: gpt-4}]", 'models[1]: "gpt-4" is already models[0]; keep one'),
+            (
+                "models: [{id: gpt-5, class: gpt, upstream: openai, aliases: [gpt-4]}]",
+                '"gpt-4" already means "gpt-4"',
+            ),
+            ("models: [{id: itself, class: gpt, upstream: openai}]", '"itself" has a meaning in routes'),
+            ("models: {}", "models: expected a list of models, found a mapping"),
+            ("models: [5]", "models[0]: expected a mapping of id, class"),
+            ("internal_model: gpt-4", 'internal_model: "gpt-4" is another built-in model'),
+            ("upstreams: {internal: {apis: [openai]}}", "upstreams.internal: `urls` is missing"),
+            (
+                "upstreams: {internal: {urls: []}}",
+                "upstreams.internal.urls: expected a list that is not empty",
+            ),
+            ("upstreams: {x: {urls: [http://a], apis: [grpc]}}", "upstreams.x.apis[0]: expected one of"),
+            ("subscribers: [{user: a, tier: gold, key: k}]", 'subscribers[0].tier: unknown tier "gold"'),
+            ("subscribers: [{user: a, tier: pro}]", 'give "a" either `key` or `key_hash`, and not both'),
+            ("quota: {timezone: Mars/Olympus}", 'quota.timezone: unknown time zone "Mars/Olympus"'),
+            ("quota: {timezone: ../etc}", "quota.timezone: unknown time zone"),
+            ("quota: {redis_url: http://host}", "quota.redis_url: expected a URL like redis://host:6379"),
+            ("quota: {redis_url: 'redis://'}", "quota.redis_url: expected a URL like redis://host:6379"),
+        ],
+    )
+    def test_what_points_nowhere(self, write: Any, text: str, mistake: str) -> None:
+        file = write(f"# first line\n{text}\n")
+
+        (problem,) = problems(KEYCLOAK, file)
+
+        assert problem.startswith(f"{file}:2: ")
+        assert mistake in problem
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "ftp://host",
+            "host:8000",
+            "http://",
+            "http://host/?q=1",
+            "http://host/#x",
+            "http://u:p@host",
+            "http://h:99999",
+            "http://h h/",
+            "http://[::1",
+            "//host",
+        ],
+    )
+    @pytest.mark.parametrize(
+        "variable", ["INTERNAL_LLM_URL", "CLAUDE_API_URL", "KEYCLOAK_URL", "LLM_GATEWAY_PUBLIC_URL"]
+    )
+    def test_urls_that_lead_nowhere_name_the_variable(self, variable: str, url: str) -> None:
+        (problem,) = problems(KEYCLOAK | {variable: url})
+
+        assert problem.startswith(f"{variable}: expected a URL ")
+
+    def test_two_subscribers_with_one_key_or_one_name(self, write: Any) -> None:
+        file = write(
+            "subscribers:\n"
+            "  - {user: a, tier: pro, key: password}\n"
+            "  - {user: b, tier: pro, key: password}\n"
+            "  - {user: a, tier: pro, key: other}\n"
+            "  - user: c\n"
+            "    tier: pro\n"
+            '    key_hash: "sha256:5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"\n'
+        )
+
+        assert problems({}, file) == [
+            f"{file}:3: subscribers[1]: has the key of subscribers[0]; give each a key of its own",
+            f'{file}:4: subscribers[2].user: "a" is already subscribers[0]; keep one',
+            f"{file}:5: subscribers[3]: has the key of subscribers[0]; give each a key of its own",
+        ]
+
+    def test_unknown_provider_names_the_variable(self) -> None:
+        (problem,) = problems({"AUTH_PROVIDER": "ldap"})
+
+        assert problem == 'AUTH_PROVIDER: expected one of "keycloak", "keys", "oidc", found "ldap"'
+
+
+class TestCoreSettings:
+    def test_is_the_slice_the_relay_reads(self) -> None:
+        slice_ = core(
+            load(
+                KEYCLOAK
+                | {
+                    "CLAUDE_API_KEY": "c",
+                    "INTERNAL_LLM_URL": "http://a/v1,http://b",
+                    "LLM_GATEWAY_DATA_DIR": "var/gw",
+                }
+            )
+        )
+
+        assert slice_["upstreams"]["internal"] == {
+            "urls": ["http://a", "http://b"],
+            "apis": ["anthropic", "openai"],
+            "api_key": None,
+            "auth_header": "bearer",
+            "ca_file": None,
+            "keep_alive_s": 4.0,
+            "connect_s": 5.0,
+            "first_byte_s": 600.0,
+            "idle_s": 300.0,
+        }
+        assert slice_["upstreams"]["anthropic"]["auth_header"] == "x-api-key"
+        assert slice_["upstreams"]["anthropic"]["api_key"] == "c"
+        assert slice_["quota"] == {
+            "redis_url": None,
+            "redis_ca_file": None,
+            "sqlite_path": "var/gw/quota.sqlite3",
+            "timezone": "UTC",
+            "timeout_s": 2.0,
+        }
+        assert slice_["metrics"] == {"user_label": "pseudonym", "user_series": 1000}
+        assert slice_["limits"] == {"exchanges": 10_000}
