@@ -1,0 +1,99 @@
+"""Fetches an OIDC issuer's documents: its discovery document and its JWKS."""
+
+import asyncio
+import ssl
+
+import httpx
+import msgspec
+
+from llm_gateway.auth.jwk import VerificationKey, verification_keys
+from llm_gateway.config.schema import Auth
+from llm_gateway.errors import ConfigError
+
+MAX_DOCUMENT_BYTES = 1024 * 1024
+FETCH_LIMIT_S = 5.0
+
+_TIMEOUT = httpx.Timeout(3.0, connect=2.0)
+_HEADERS = {"accept": "application/json", "accept-encoding": "identity"}
+
+
+class UnusableAnswerError(Exception):
+    """The issuer could not be reached, or what it said cannot be used; the message is for the log."""
+
+
+class Issuer:
+    """An OIDC issuer, for example a Keycloak realm.
+
+    A connection is made for each fetch: fetches are minutes apart, and so an address that moved is found.
+    Proxies and certificates named in the environment are not used; `auth.ca_file` adds to the system's roots.
+    """
+
+    def __init__(self, auth: Auth) -> None:
+        if not auth.issuer:
+            raise ConfigError([f"auth.issuer: needed with provider {auth.provider}"])
+        self._issuer = auth.issuer
+        self._jwks_url = auth.jwks_url
+        self._tls = _tls(auth.ca_file)
+
+    async def keys(self) -> dict[str, VerificationKey]:
+        """Returns the issuer's usable keys by `kid`, at least one, within 5 seconds.
+
+        Raises: UnusableAnswerError.
+        """
+        try:
+            async with (
+                asyncio.timeout(FETCH_LIMIT_S),
+                httpx.AsyncClient(
+                    timeout=_TIMEOUT,
+                    headers=_HEADERS,
+                    verify=self._tls,
+                    follow_redirects=False,
+                    trust_env=False,
+                ) as client,
+            ):
+                # Discovered anew each time: an issuer may move its keys.
+                url = self._jwks_url or await self._discover(client)
+                keys = verification_keys(await _document(client, url))
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as cause:
+            raise UnusableAnswerError(f"{type(cause).__name__}: {cause}") from cause
+        if not keys:
+            raise UnusableAnswerError("the JWKS holds no usable key")
+        return keys
+
+    async def _discover(self, client: httpx.AsyncClient) -> str:
+        """Returns the `jwks_uri`. Source: OpenID Connect Discovery 1.0 section 4.3: issuers match exactly."""
+        document = await _document(client, f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
+        if not isinstance(document, dict) or document.get("issuer") != self._issuer:
+            raise UnusableAnswerError("the discovery document is of another issuer than auth.issuer")
+        url = document.get("jwks_uri")
+        schemes = ("https://",) if self._issuer.startswith("https://") else ("https://", "http://")
+        if not isinstance(url, str) or not url.startswith(schemes):
+            raise UnusableAnswerError("the discovery document has no usable jwks_uri")
+        return url
+
+
+async def _document(client: httpx.AsyncClient, url: str) -> object:
+    body = bytearray()
+    async with client.stream("GET", url) as answer:
+        if answer.status_code != httpx.codes.OK:
+            raise UnusableAnswerError(f"status {answer.status_code}")
+        if answer.headers.get("content-encoding", "identity") != "identity":
+            raise UnusableAnswerError("a compressed answer, which was not asked for")
+        async for chunk in answer.aiter_raw():
+            body += chunk
+            if len(body) > MAX_DOCUMENT_BYTES:
+                raise UnusableAnswerError("more than 1 MB")
+    try:
+        return msgspec.json.decode(body)
+    except (ValueError, RecursionError) as cause:
+        raise UnusableAnswerError("not JSON") from cause
+
+
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except OSError as cause:
+            raise ConfigError([f"auth.ca_file: cannot be used: {cause}"]) from cause
+    return context
