@@ -1,0 +1,155 @@
+"""What is measured, and which figures of it are shown."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run against one target: load-client's report, and what the processes used meanwhile."""
+
+    report: dict[str, Any]
+    generator_cpu_s: float
+    cpu_s: float | None = None
+    """CPU of the measured tree of processes; None where it is not ours to watch."""
+    peak_rss_bytes: int | None = None
+    grown_rss_bytes: int | None = None
+
+    @property
+    def fault(self) -> str | None:
+        """What was wrong with the answers, if anything was."""
+        if self.report["errors"]:
+            return f"{self.report['errors']} wrong answers, the first: {self.report['first_error']}"
+        return None if self.report["requests"] else "no answer at all"
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A ratio to nginx that is to be reached (hot-path.md), or an absolute figure where the row is one."""
+
+    limit: float
+    at_least: bool = False
+
+    def is_met(self, value: float) -> bool:
+        """Whether `value` is on the right side of the limit."""
+        return value >= self.limit if self.at_least else value <= self.limit
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {self.limit:g}"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A row of the table. `absolute` rows show each target's own value instead of its ratio to nginx."""
+
+    label: str
+    value: Callable[[Sample], float | None]
+    aim: Aim | None = None
+    absolute: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of load, as arguments of load-client; a run starts requests for `duration_s`."""
+
+    name: str
+    title: str
+    arguments: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    duration_s: float = 5.0
+    quick_s: float = 1.5
+
+
+def _reported(name: str) -> Callable[[Sample], float | None]:
+    return lambda sample: sample.report[name]
+
+
+def _cpu_micros_per(name: str) -> Callable[[Sample], float | None]:
+    """CPU microseconds per event or request: as a number the same as seconds per million of them."""
+
+    def value(sample: Sample) -> float | None:
+        count = sample.report[name]
+        return sample.cpu_s * 1e6 / count if sample.cpu_s is not None and count else None
+
+    return value
+
+
+def _generator_cores(sample: Sample) -> float:
+    return sample.generator_cpu_s / float(sample.report["elapsed_s"])
+
+
+def _peak_mb(sample: Sample) -> float | None:
+    return None if sample.peak_rss_bytes is None else sample.peak_rss_bytes / 1e6
+
+
+def _kb_per_stream(sample: Sample) -> float | None:
+    return None if sample.grown_rss_bytes is None else sample.grown_rss_bytes / 1e3 / OPEN_STREAMS
+
+
+OPEN_STREAMS = 1000
+GENERATOR = Figure("load generator, cores", _generator_cores, absolute=True)
+PEAK = Figure("peak memory, MB", _peak_mb, absolute=True)
+FIRST_EVENT = Figure("first event p50, ms", _reported("first_event_p50_ms"))
+CPU_PER_EVENT = "CPU s per million events"
+
+
+def _requests(name: str, title: str, body_bytes: int, aim: float) -> Case:
+    arguments = ("--mode", "request", "--connections", "32", "--body-bytes", str(body_bytes))
+    figures = (
+        Figure("requests/s", _reported("requests_per_s"), Aim(aim, at_least=True)),
+        Figure("CPU µs per request", _cpu_micros_per("requests")),
+        Figure("latency p50, ms", _reported("latency_p50_ms")),
+        Figure("latency p99, ms", _reported("latency_p99_ms")),
+        PEAK,
+        GENERATOR,
+    )
+    return Case(name, title, arguments, figures)
+
+
+CASES = (
+    Case(
+        "flood",
+        "64 streams of 200 events, as fast as possible",
+        ("--connections", "64", "--events", "200"),
+        (
+            Figure("events/s", _reported("events_per_s"), Aim(0.9, at_least=True)),
+            Figure(CPU_PER_EVENT, _cpu_micros_per("events")),
+            FIRST_EVENT,
+            PEAK,
+            GENERATOR,
+        ),
+    ),
+    Case(
+        "paced",
+        "200 streams, an event every 20 ms",
+        ("--connections", "200", "--events", "100", "--pause-us", "20000"),
+        (
+            Figure(CPU_PER_EVENT, _cpu_micros_per("events"), Aim(1.4)),
+            Figure("delay p50, ms", _reported("delay_p50_ms")),
+            Figure("delay p99, ms", _reported("delay_p99_ms"), Aim(1.25)),
+            Figure("delay p99.9, ms", _reported("delay_p999_ms")),
+            FIRST_EVENT,
+            PEAK,
+            GENERATOR,
+        ),
+    ),
+    _requests("1kB", "1 kB request and answer, 32 connections", 1024, 0.3),
+    _requests("60kB", "60 kB request, 1 kB answer, 32 connections", 60 * 1024, 0.5),
+)
+
+MEMORY = Case(
+    "memory",
+    f"{OPEN_STREAMS} open streams, once, on fresh processes",
+    (
+        "--connections",
+        str(OPEN_STREAMS),
+        "--count",
+        str(OPEN_STREAMS),
+        "--events",
+        "6",
+        "--pause-us",
+        "500000",
+    ),
+    (Figure("kB per open stream", _kb_per_stream, Aim(40.0), absolute=True), PEAK),
+)

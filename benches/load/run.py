@@ -1,0 +1,232 @@
+"""Measures the gateway beside nginx and no relay at all, in interleaved rounds, and prints ratios.
+
+`make bench` runs this. The exit status is 1 if any answer was wrong, 2 if a server is missing, and never
+depends on a figure.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import servers
+import table
+from cases import CASES, MEMORY, Case, Sample
+from processes import PeakMemory, use_of_tree
+from servers import Binaries, CannotRunError, Target
+
+OWN_TARGETS = ("direct", "nginx", "gateway")
+WARM_UP = ("--duration-s", "0.3", "--events", "5")
+LONGEST_CLIENT_S = 130.0
+
+
+@dataclass
+class Bench:
+    """The programs and targets of this run, and every sample taken so far."""
+
+    binaries: Binaries
+    targets: list[Target]
+    samples: dict[str, dict[str, list[Sample]]] = field(default_factory=dict)
+    """By case, then by target, in the order of the rounds."""
+    faults: list[str] = field(default_factory=list)
+
+    def client(self, target: Target, arguments: tuple[str, ...]) -> dict[str, object]:
+        """load-client's report of one run against `target`."""
+        command = [str(self.binaries.client), "--url", target.url, "--token", target.token, *arguments]
+        done = subprocess.run(  # noqa: S603 - our own program
+            command, stdout=subprocess.PIPE, check=True, timeout=LONGEST_CLIENT_S
+        )
+        report: dict[str, object] = json.loads(done.stdout)
+        return report
+
+    def measure(self, case: Case, target: Target, arguments: tuple[str, ...]) -> None:
+        """Takes one sample."""
+        before_s = _children_cpu_s()
+        if target.pid is None:
+            sample = Sample(self.client(target, arguments), _children_cpu_s() - before_s)
+        else:
+            before = use_of_tree(target.pid)
+            with PeakMemory(target.pid) as peak:
+                report = self.client(target, arguments)
+            sample = Sample(
+                report,
+                _children_cpu_s() - before_s,
+                cpu_s=use_of_tree(target.pid).cpu_s - before.cpu_s,
+                peak_rss_bytes=peak.rss_bytes,
+                grown_rss_bytes=peak.rss_bytes - before.rss_bytes,
+            )
+        if sample.fault:
+            self.faults.append(f"{case.name}, {target.name}: {sample.fault}")
+        self.samples.setdefault(case.name, {}).setdefault(target.name, []).append(sample)
+
+
+def main() -> int:
+    """Runs everything; returns the exit status."""
+    options = _options()
+    # A stop from outside is to end the servers like any other end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    _raise_open_files()
+    try:
+        with _folder(options.logs) as folder, ExitStack() as stack:
+            bench = _start(options, folder, stack)
+            _say(*_machine(), "")
+            _run(bench, options)
+    except CannotRunError as error:
+        _say(f"bench: {error}")
+        return 2
+    _say(*(f"WRONG ANSWERS: {fault}" for fault in bench.faults))
+    return 1 if bench.faults else 0
+
+
+@contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    """Where servers keep their configuration and logs: gone afterwards, unless a place was named."""
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="llm-gateway-bench-") as folder:
+        yield Path(folder)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benches/load/run.py", description=__doc__)
+    parser.add_argument("--rounds", type=int, help="how often each case is run (default: 5)")
+    parser.add_argument("--quick", action="store_true", help="two short rounds")
+    parser.add_argument(
+        "--only", type=_words, default=[], help=f"some of {','.join(OWN_TARGETS)} and other names"
+    )
+    names = ",".join(case.name for case in (MEMORY, *CASES))
+    parser.add_argument("--cases", type=_words, default=names.split(","), help=f"some of {names}")
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="NAME=URL",
+        help="another relay, already running and set up to relay to --upstream-port",
+    )
+    parser.add_argument(
+        "--upstream-port", type=int, default=0, help="port of the scripted upstream (default: any)"
+    )
+    parser.add_argument(
+        "--logs", type=Path, metavar="FOLDER", help="keep the servers' configuration and logs here"
+    )
+    options = parser.parse_args()
+    options.rounds = options.rounds or (2 if options.quick else 5)
+    return options
+
+
+def _words(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _start(options: argparse.Namespace, folder: Path, stack: ExitStack) -> Bench:
+    """Starts what is to be measured, and the upstream behind it; the stack ends it."""
+    binaries = servers.build()
+    port = stack.enter_context(servers.upstream(binaries, folder, options.upstream_port))
+    targets = []
+    if _wanted(options, "direct"):
+        targets.append(Target("direct", f"http://127.0.0.1:{port}"))
+    if _wanted(options, "nginx"):
+        targets.append(stack.enter_context(servers.nginx(folder, port)))
+    if _wanted(options, "gateway"):
+        redis_url = stack.enter_context(servers.redis(folder))
+        targets.append(stack.enter_context(servers.gateway(folder, port, redis_url)))
+    for against in options.against:
+        name, _, url = against.partition("=")
+        if _wanted(options, name):
+            targets.append(Target(name, url))
+    return Bench(binaries, targets)
+
+
+def _wanted(options: argparse.Namespace, name: str) -> bool:
+    return not options.only or name in options.only
+
+
+def _run(bench: Bench, options: argparse.Namespace) -> None:
+    if MEMORY.name in options.cases:
+        watched = [target for target in bench.targets if target.pid is not None]
+        for target in watched:
+            bench.client(target, ("--connections", "1", *WARM_UP))
+            bench.measure(MEMORY, target, MEMORY.arguments)
+    cases = [case for case in CASES if case.name in options.cases]
+    for number in range(options.rounds):
+        turn = number % len(bench.targets)
+        for case in cases:
+            duration_s = case.quick_s if options.quick else case.duration_s
+            for target in bench.targets[turn:] + bench.targets[:turn]:
+                bench.client(target, (*case.arguments, *WARM_UP))
+                bench.measure(case, target, (*case.arguments, "--duration-s", str(duration_s)))
+        _say(f"round {number + 1} of {options.rounds} done, load average {os.getloadavg()[0]:.1f}")
+    _say(
+        "",
+        "nginx: its own figures; others: ratio to nginx, median of rounds (lowest-highest), unless absolute",
+    )
+    for case in (*cases, MEMORY):
+        if case.name in bench.samples:
+            _say("", *table.lines(case, bench.samples[case.name]))
+
+
+def _machine() -> Iterator[str]:
+    """What a reader needs to know to run the same again."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    yield f"{now}  {shlex.join(['python', *sys.argv])}"
+    kernel, python = platform.release(), platform.python_version()
+    yield f"{_processor()}, {os.cpu_count()} cores, Linux {kernel}, Python {python}"
+    nginx = _output("nginx", "-v").removeprefix("nginx version: ")
+    redis = _output("redis-server", "--version").partition(" sha=")[0]
+    packages = ", ".join(f"{name} {_version(name)}" for name in ("llm-gateway", "granian", "uvloop"))
+    yield f"{nginx}, {redis}, {packages}, {_output('git', 'describe', '--always', '--dirty')}"
+
+
+def _processor() -> str:
+    found = (line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    return next(found, ": unknown processor").partition(": ")[2]
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "?"
+
+
+def _output(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=servers.ROOT)  # noqa: S603
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return f"{command[0]} ?"
+    return (done.stdout + done.stderr).strip().partition("\n")[0]
+
+
+def _children_cpu_s() -> float:
+    use = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return use.ru_utime + use.ru_stime
+
+
+def _raise_open_files() -> None:
+    """A relay of 1,000 streams holds 2,000 sockets; common limits are lower."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
