@@ -1,0 +1,6 @@
+"""`python -m llm_gateway` is the command `llm-gateway`."""
+
+from llm_gateway.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""The relay: everything between a request that was let in and its answer, on a thread of its own.
+
+Made in a worker's lifespan, never at import: threads do not survive a fork. Bytes cross the boundary as bytes,
+configuration once as JSON (`config/core.py`), faults as `llm_gateway.errors.Fault`.
+"""
+
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Iterable, Sequence
+from typing import Literal, final
+
+from llm_gateway.asgi.types import Answer, Receive, Send
+from llm_gateway.errors import Fault
+from llm_gateway.policy.plan import Plan
+
+__all__ = ["Core", "Exchange", "Request", "shape"]
+
+class _Window:
+    """What is read of a window: `config.schema.Window` has it."""
+
+    unit: str
+    period: str
+    limit: int | None
+
+@final
+class Request:
+    """A validated body and the members of it that routing needs."""
+
+    @property
+    def model(self) -> str:
+        """The model asked for, at most 256 bytes, without control characters."""
+    @property
+    def stream(self) -> bool:
+        """Whether a stream was asked for."""
+    @property
+    def max_tokens(self) -> int | None:
+        """The output limit in tokens, if one was given."""
+
+@final
+class Exchange:
+    """One request to a model endpoint, from its head to its record.
+
+    Exactly one of `refuse` and `run` ends it; dropped without either it leaves a record that says `lost`.
+    """
+
+    @property
+    def request_id(self) -> str:
+        """What the client is told as `request-id`."""
+    def subscriber(self, user: str, tier: str) -> None:
+        """Notes who asks."""
+    def peek(self, body: bytes) -> Request:
+        """Validates a JSON body in one pass without building it.
+
+        Raises:
+            Fault: `invalid_request` for anything that is not one JSON object with the members the endpoint needs.
+        """
+    def refuse(self, fault: Fault) -> Answer:
+        """Ends the exchange before the relay: status, headers and body to answer with."""
+    def run(
+        self,
+        request: Request,
+        user: str,
+        plan: Plan,
+        headers: Iterable[tuple[bytes, bytes]],
+        query: bytes,
+        send: Send,
+        receive: Receive,
+    ) -> Future[None]:
+        """Hands the request to the relay, which answers through `send` by itself.
+
+        The future resolves when the last byte has been handed over, or the client has left. The coroutine has to wait
+        for it: the server takes its return for the end of the answer.
+
+        Raises:
+            Fault: `overloaded` at the limit of exchanges in flight; nothing has been sent then.
+        """
+
+@final
+class Core:
+    """A worker's relay: its thread, upstreams, quota store and metrics."""
+
+    def __new__(
+        cls,
+        settings: bytes,
+        metrics_folder: str,
+        drain_s: float,
+        event_loop: AbstractEventLoop,
+        fault: type[Fault],
+    ) -> Core:
+        """Starts the relay's thread; reaches no upstream and no store yet.
+
+        `metrics_folder` is shared by the workers of one gateway and fresh at its start. `drain_s` is how long
+        exchanges in flight may go on after `stop`.
+
+        Raises:
+            Fault: `config` for settings that cannot be used.
+        """
+    def begin(
+        self, operation: Literal["messages", "count_tokens", "chat_completions"]
+    ) -> Exchange:
+        """Begins the record of a request."""
+    def counts(
+        self, user: str, windows: Sequence[_Window]
+    ) -> Future[list[tuple[str, str, int | None, int, int]]]:
+        """The state of a user's windows: (unit, period, limit, used, reset in Unix seconds) each.
+
+        Raises:
+            Fault: `overloaded` if the store does not answer (when awaited).
+        """
+    def store_state(self) -> Future[str]:
+        """`ok`, or a sentence on what is wrong with the quota store."""
+    def metrics(self) -> bytes:
+        """The metrics of all workers in Prometheus' text format 0.0.4."""
+    def jwks_age(self, seconds: float) -> None:
+        """Notes the age of the token verification keys."""
+    def stop(self) -> None:
+        """Takes nothing more, lets exchanges in flight end within the drain time, ends the thread. Blocks."""
+
+def shape(fault: Fault, dialect: Literal["anthropic", "openai"], request_id: str) -> Answer:
+    """Status, headers and body of a fault, for endpoints that have no exchange."""

@@ -1,0 +1,102 @@
+"""Reads a request's body under a limit in bytes and a deadline of our own: the server has neither."""
+
+import asyncio
+
+from llm_gateway.asgi.types import Headers, Receive
+from llm_gateway.config.schema import Limits
+from llm_gateway.errors import Fault
+
+# What is still read, and thrown away, of a request that was refused before its body was read: an answer that comes
+# first makes the server close the connection under the client's hands.
+DISCARD_BYTES = 4 * 1024 * 1024
+DISCARD_S = 2.0
+
+
+def declared_length(headers: Headers) -> int | None:
+    """The `content-length`, or None for a chunked body."""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value)
+    return None
+
+
+async def read(headers: Headers, receive: Receive, limits: Limits) -> bytes:
+    """The whole body.
+
+    Raises:
+        Fault: `too_large` above `limits.body_bytes` (told before reading where the length is declared),
+            `request_timeout` past the deadline, `canceled` if the client left in the middle.
+    """
+    length = declared_length(headers)
+    if length is not None and length > limits.body_bytes:
+        raise _too_large(limits)
+    if length == 0:
+        return b""
+    message = await _next(receive, limits, length)
+    body: bytes = message.get("body", b"")
+    # Stopping at the declared length saves a round trip: the next message would be the empty last frame.
+    if len(body) == length or not message.get("more_body", False):
+        return body
+    return await _rest(body, length, receive, limits)
+
+
+async def _next(receive: Receive, limits: Limits, length: int | None) -> dict[str, bytes]:
+    try:
+        async with asyncio.timeout(_deadline_s(limits, length)):
+            message = await receive()
+    except TimeoutError:
+        raise _too_slow() from None
+    if message["type"] == "http.disconnect":
+        raise Fault("canceled", "the body was cut off")
+    return message  # type: ignore[return-value]  # ASGI's own shape
+
+
+async def _rest(first: bytes, length: int | None, receive: Receive, limits: Limits) -> bytes:
+    parts = [first]
+    size = len(first)
+    try:
+        async with asyncio.timeout(_deadline_s(limits, length)):
+            while size != length:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Fault("canceled", "the body was cut off")
+                part = message.get("body", b"")
+                parts.append(part)
+                size += len(part)
+                if size > limits.body_bytes:
+                    raise _too_large(limits)
+                if not message.get("more_body", False):
+                    break
+    except TimeoutError:
+        raise _too_slow() from None
+    return b"".join(parts)
+
+
+async def discard(headers: Headers, receive: Receive) -> None:
+    """Reads what is left of a refused request's body, within bounds, and forgets it."""
+    length = declared_length(headers)
+    if length is None or length > DISCARD_BYTES:
+        return
+    size = 0
+    try:
+        async with asyncio.timeout(DISCARD_S):
+            while size < length:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return
+                size += len(message.get("body", b""))
+    except TimeoutError:
+        return
+
+
+def _deadline_s(limits: Limits, length: int | None) -> float:
+    expected = limits.body_bytes if length is None else length
+    return limits.body_base_s + expected / limits.body_bytes_per_s
+
+
+def _too_large(limits: Limits) -> Fault:
+    return Fault("too_large", f"the body is larger than {limits.body_bytes // 2**20} MB, the limit here")
+
+
+def _too_slow() -> Fault:
+    return Fault("request_timeout", "the body did not arrive in time; send it again")
