@@ -3,7 +3,9 @@
 //! Everything that one read made ready goes out in one part; nothing is held back to wait for more. Only a frame
 //! that is not complete yet waits, so that an error event never lands in the middle of another.
 
+use std::future::poll_fn;
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -177,6 +179,8 @@ impl<'a> Pump<'a> {
                     () = quiet.as_mut() => return self.silent(silence),
                 }
             } else if bytes < PART_BYTES {
+                // The connection's task hands over one frame at a time, and only when it is let run.
+                give_way().await;
                 poll_immediate(self.body.frame()).await
             } else {
                 None
@@ -219,6 +223,21 @@ impl<'a> Pump<'a> {
         let message = format!("the upstream was silent for {} s", silence.as_secs());
         Read::Failed(Fault::new(Kind::UpstreamTimeout, message))
     }
+}
+
+/// Lets the tasks that are ready run once.
+///
+/// Tokio's own `yield_now` also asks the kernel for news, which would cost every event a system call.
+async fn give_way() {
+    let mut waited = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn broken(message: &str) -> Fault {

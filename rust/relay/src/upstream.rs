@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use wire::Dialect;
 
 use crate::settings::{self, KeyHeader, duration};
@@ -63,6 +63,19 @@ impl Body for Pieces {
     }
 }
 
+/// Runs connection tasks beside the exchanges they serve, so that one scheduler pass hands a frame over.
+#[derive(Debug, Clone, Copy)]
+struct OnThisThread;
+
+impl<F> hyper::rt::Executor<F> for OnThisThread
+where
+    F: Future<Output = ()> + 'static,
+{
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}
+
 /// A backend that requests can be sent to.
 #[derive(Debug)]
 pub(crate) struct Upstream {
@@ -93,7 +106,7 @@ impl Upstream {
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
+        let client = Client::builder(OnThisThread)
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(duration(settings.keep_alive_s))
             .build(connector);
