@@ -87,5 +87,9 @@ pub(crate) fn shape(
     let fault = from_python(fault)?;
     let dialect = Dialect::parse(dialect)
         .ok_or_else(|| PyTypeError::new_err(format!("no such dialect: {dialect}")))?;
-    Ok(parts(py, &wire::shape(&fault, dialect, request_id), request_id))
+    Ok(parts(
+        py,
+        &wire::shape(&fault, dialect, request_id),
+        request_id,
+    ))
 }

@@ -73,6 +73,11 @@ impl Completion {
         });
     }
 
+    /// Resolves with `None`, for a caller that holds the interpreter.
+    pub(crate) fn finish(mut self, py: Python<'_>) {
+        self.wake(py, &py.None(), false);
+    }
+
     fn wake(&mut self, py: Python<'_>, value: &Py<PyAny>, failed: bool) {
         let Some((event_loop, future)) = self.waiting.take() else {
             return;

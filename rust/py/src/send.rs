@@ -23,7 +23,7 @@ pub(crate) struct AsgiClient {
     ready: Option<Py<PyType>>,
     /// One message for all parts of a body: the server copies what it takes.
     part: Option<Py<PyDict>>,
-    _completion: Completion,
+    completion: Option<Completion>,
 }
 
 impl AsgiClient {
@@ -33,7 +33,7 @@ impl AsgiClient {
             receive,
             ready: None,
             part: None,
-            _completion: completion,
+            completion: Some(completion),
         }
     }
 
@@ -96,7 +96,15 @@ impl Client for AsgiClient {
             if let Some(head) = head {
                 self.start(py, head)?;
             }
-            self.body(py, body, more)
+            let sent = self.body(py, body, more)?;
+            if !more
+                && matches!(sent, Sent::Ready)
+                && let Some(completion) = self.completion.take()
+            {
+                // In the same hold of the interpreter: taking it twice would cost a small answer a context switch.
+                completion.finish(py);
+            }
+            Ok::<_, PyErr>(sent)
         });
         match sent {
             Some(Ok(sent)) => sent,

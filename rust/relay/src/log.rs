@@ -11,6 +11,8 @@ const QUEUE_LINES: usize = 16 * 1024;
 /// Lines are joined up to this size for one write.
 const WRITE_BYTES: usize = 64 * 1024;
 
+/// How long the writer lets lines gather: waking it for each would cost every request a context switch.
+const GATHER: Duration = Duration::from_millis(5);
 /// A flush waits no longer than this for the writer.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -59,6 +61,7 @@ fn write_all(entries: &Receiver<Entry>) {
     let mut buffer = Vec::with_capacity(WRITE_BYTES);
     let mut flushed = Vec::new();
     while let Ok(entry) = entries.recv() {
+        std::thread::sleep(GATHER);
         let mut next = Some(entry);
         while let Some(entry) = next {
             match entry {

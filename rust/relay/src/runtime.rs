@@ -160,6 +160,8 @@ fn main(
                 }
             })
             .await;
+        // The last exchange to end closes the idle connections, whose tasks would otherwise be waited for too.
+        drop(core);
         let _ = tokio::time::timeout(drain, local).await;
     });
 }
