@@ -1,7 +1,7 @@
 """The relay: everything between a request that was let in and its answer, on a thread of its own.
 
-Made in a worker's lifespan, never at import: threads do not survive a fork. Bytes cross the boundary as bytes,
-configuration once as JSON (`config/core.py`), faults as `llm_gateway.errors.Fault`.
+Made in a worker's lifespan, never at import: threads do not survive a fork. Bytes cross the boundary as
+bytes, configuration once as JSON (`config/core.py`), faults as `llm_gateway.errors.Fault`.
 """
 
 from asyncio import AbstractEventLoop, Future
@@ -51,7 +51,7 @@ class Exchange:
         """Validates a JSON body in one pass without building it.
 
         Raises:
-            Fault: `invalid_request` for anything that is not one JSON object with the members the endpoint needs.
+            Fault: `invalid_request` for anything that is not one JSON object with the members it needs.
         """
     def refuse(self, fault: Fault) -> Answer:
         """Ends the exchange before the relay: status, headers and body to answer with."""
@@ -67,8 +67,8 @@ class Exchange:
     ) -> Future[None]:
         """Hands the request to the relay, which answers through `send` by itself.
 
-        The future resolves when the last byte has been handed over, or the client has left. The coroutine has to wait
-        for it: the server takes its return for the end of the answer.
+        The future resolves when the last byte has been handed over, or the client has left. The coroutine has
+        to wait for it: the server takes its return for the end of the answer.
 
         Raises:
             Fault: `overloaded` at the limit of exchanges in flight; nothing has been sent then.
@@ -94,9 +94,7 @@ class Core:
         Raises:
             Fault: `config` for settings that cannot be used.
         """
-    def begin(
-        self, operation: Literal["messages", "count_tokens", "chat_completions"]
-    ) -> Exchange:
+    def begin(self, operation: Literal["messages", "count_tokens", "chat_completions"]) -> Exchange:
         """Begins the record of a request."""
     def counts(
         self, user: str, windows: Sequence[_Window]

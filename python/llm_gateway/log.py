@@ -9,7 +9,7 @@ _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "ta
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as `{"ts","level","event",…}`; `extra` fields become keys, an exception `exception`."""
+    """Formats a record as `{"ts","level","event",…}`; `extra` fields become keys, as does an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its newline."""
@@ -26,7 +26,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def config(level: str) -> dict[str, Any]:
-    """A `logging.config` dictionary that sends everything, the server's own lines too, through `JsonFormatter`."""
+    """A `logging.config` dictionary: everything, the server's own lines too, goes through `JsonFormatter`."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

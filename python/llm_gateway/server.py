@@ -1,7 +1,10 @@
 """Granian's settings, in one place, each with its reason."""
 
+import os
+import socket
 import tempfile
 from functools import partial
+from pathlib import Path
 
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops, TaskImpl
@@ -10,11 +13,18 @@ from granian.log import LogLevels
 
 from llm_gateway import log, main
 from llm_gateway.config.schema import Settings
+from llm_gateway.errors import ConfigError
 
 
 def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then drains; blocks."""
+    """Serves until SIGTERM or SIGINT, then drains; blocks.
+
+    Raises:
+        ConfigError: if the port is taken or the data folder cannot be written.
+    """
     server = settings.server
+    _check_port(server.host, server.port)
+    _check_data_folder(settings)
     with tempfile.TemporaryDirectory(prefix="llm-gateway-metrics-") as metrics_folder:
         Granian(
             "llm_gateway",
@@ -46,3 +56,30 @@ def serve(settings: Settings) -> None:
             workers_kill_timeout=server.drain_s + 5,
             process_name=None,
         ).serve(target_loader=partial(main.app, settings, metrics_folder), wrap_loader=False)
+
+
+def _check_port(host: str, port: int) -> None:
+    """The server shares its port between workers, and so would silently share it with another gateway."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            problem = f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+            raise ConfigError([problem]) from None
+
+
+def _check_data_folder(settings: Settings) -> None:
+    """Said here once rather than by every worker that cannot start."""
+    if settings.quota.redis_url is not None:
+        return
+    folder = Path(settings.data_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        problem = None if os.access(folder, os.W_OK) else "it may not be written"
+    except OSError as error:
+        problem = error.strerror
+    if problem is not None:
+        advice = "set LLM_GATEWAY_DATA_DIR to a folder that may be written, or set QUOTA_REDIS_URL"
+        raise ConfigError([f"data_dir {settings.data_dir}: {problem}; {advice}"])

@@ -1,1 +1,1 @@
-"""HTTP in and out. Decides nothing: who asks is `auth`'s, what may be done is `policy`'s, doing it is `_core`'s."""
+"""HTTP in and out. Decides nothing: `auth` knows who asks, `policy` what may be done, `_core` does it."""

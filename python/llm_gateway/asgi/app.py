@@ -44,9 +44,7 @@ class App:
         self._gateway = gateway
 
 
-async def _exchange(
-    gateway: Gateway, exchange: Exchange, scope: Scope, receive: Receive, send: Send
-) -> None:
+async def _exchange(gateway: Gateway, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
     headers = scope["headers"]
     unread = True
     try:

@@ -6,8 +6,8 @@ from llm_gateway.asgi.types import Headers, Receive
 from llm_gateway.config.schema import Limits
 from llm_gateway.errors import Fault
 
-# What is still read, and thrown away, of a request that was refused before its body was read: an answer that comes
-# first makes the server close the connection under the client's hands.
+# What is still read, and thrown away, of a request that was refused before its body was read: an answer that
+# comes first makes the server close the connection under the client's hands.
 DISCARD_BYTES = 4 * 1024 * 1024
 DISCARD_S = 2.0
 

@@ -1,4 +1,4 @@
-"""Raw path → endpoint. Matching is on exact bytes: nothing is decoded, so nothing can be smuggled past a rule."""
+"""Raw path → endpoint. Matching is on exact bytes: nothing is decoded, so nothing is smuggled past a rule."""
 
 from typing import Literal, NamedTuple
 

@@ -9,7 +9,7 @@ from llm_gateway.policy.plan import Policy
 
 
 class Gateway(NamedTuple):
-    """Settings, who may ask, what may be done, and the relay that does it; alive between start-up and shutdown."""
+    """Settings, who may ask, what may be done, and the relay that does it; alive from start to shutdown."""
 
     settings: Settings
     authenticator: Authenticator
