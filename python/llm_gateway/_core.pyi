@@ -9,17 +9,11 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, final
 
 from llm_gateway.asgi.types import Answer, Receive, Send
+from llm_gateway.config.schema import Window
 from llm_gateway.errors import Fault
 from llm_gateway.policy.plan import Plan
 
 __all__ = ["Core", "Exchange", "Request", "shape"]
-
-class _Window:
-    """What is read of a window: `config.schema.Window` has it."""
-
-    unit: str
-    period: str
-    limit: int | None
 
 @final
 class Request:
@@ -97,7 +91,7 @@ class Core:
     def begin(self, operation: Literal["messages", "count_tokens", "chat_completions"]) -> Exchange:
         """Begins the record of a request."""
     def counts(
-        self, user: str, windows: Sequence[_Window]
+        self, user: str, windows: Sequence[Window]
     ) -> Future[list[tuple[str, str, int | None, int, int]]]:
         """The state of a user's windows: (unit, period, limit, used, reset in Unix seconds) each.
 

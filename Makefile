@@ -1,0 +1,74 @@
+# The only entry point. What a target needs is built first; `make` alone lists the targets.
+# scripts/doctor names what a machine lacks: Python 3.11, Rust, a C compiler.
+
+PYTHON ?= python3
+PORT ?= 8000
+ARGS ?=
+
+cache := $(or $(LLM_GATEWAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/llm-gateway)
+bin := .venv/bin
+compile := $(cache)/uv/bin/uv pip compile pyproject.toml --python-version 3.11 --universal --generate-hashes \
+    --no-header --no-emit-index-url --no-emit-find-links
+core_sources := $(shell find rust -name '*.rs' -o -name '*.lua' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
+
+ifeq ($(CI),true)
+# A fresh checkout finds the dependencies that an earlier run compiled, if there is a cache.
+ifneq ($(wildcard $(cache)/.),)
+export CARGO_TARGET_DIR ?= $(cache)/target
+endif
+else
+# Rust's tests of Redis say nothing where it is missing; pytest's say so (tests/conftest.py).
+export LLM_GATEWAY_SKIP_MISSING = 1
+endif
+
+.PHONY: help run test build lint bench lock clean doctor
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## the gateway with a demo upstream on port 8000 (PORT=…)
+	@$(bin)/llm-gateway demo --port $(PORT)
+
+test: build ## every test; for pytest: ARGS="-k quota"
+	@scripts/test-servers
+	cargo test --quiet --workspace --exclude llm-gateway-py --locked
+	$(bin)/pytest $(ARGS)
+
+build: .venv/.built ## .venv, and the extension in it (release)
+
+lint: build ## format, lint, types, imports
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/stubtest llm_gateway._core
+	$(bin)/lint-imports
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+bench: build ## side by side with nginx, on this machine
+	$(bin)/python benches/load/run.py $(ARGS)
+
+lock: doctor ## requirements.lock, for development, and the image's part of it; to renew: ARGS=--upgrade
+	$(PYTHON) -m venv $(cache)/uv
+	$(cache)/uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(compile) --group dev --output-file requirements.lock $(ARGS)
+	$(compile) --constraint requirements.lock --output-file deploy/requirements.lock
+
+clean: ## everything that was built in the checkout
+	rm -rf .venv target python/llm_gateway/_core.*.so .*_cache .hypothesis .benchmarks
+	find python tests benches -name __pycache__ -exec rm -rf {} +
+
+doctor:
+	@scripts/doctor $(PYTHON)
+
+.venv/.locked: requirements.lock | doctor
+	$(PYTHON) -m venv .venv
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# maturin shows what it compiles; pip then finds it compiled, and adds the command. Python sources stay where they are.
+.venv/.built: .venv/.locked $(core_sources) | doctor
+	VIRTUAL_ENV=$(CURDIR)/.venv $(bin)/maturin develop --release --locked --skip-install
+	PATH="$(CURDIR)/$(bin):$$PATH" $(bin)/python -m pip install --quiet --disable-pip-version-check \
+	    --no-deps --no-build-isolation --editable .
+	@touch $@
