@@ -60,14 +60,14 @@ def serve(settings: Settings) -> None:
 
 def _check_port(host: str, port: int) -> None:
     """The server shares its port between workers, and so would silently share it with another gateway."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-        except OSError as error:
-            problem = f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
-            raise ConfigError([problem]) from None
+    except OSError as error:
+        problem = f"cannot listen on {host}:{port}: {error.strerror}; choose another with --host and --port"
+        raise ConfigError([problem]) from None
 
 
 def _check_data_folder(settings: Settings) -> None:
