@@ -1,6 +1,6 @@
 """The authenticator against a real Keycloak: the tokens that it really makes, and what they may do."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -21,15 +21,6 @@ TIERS = {"free": Tier(rank=1), "pro": Tier(rank=2), "enterprise": Tier(rank=3)}
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(scope="session")
-def keycloak() -> Iterator[Keycloak]:
-    try:
-        with Keycloak.start() as running:
-            yield running
-    except UnavailableError as cause:
-        pytest.skip(str(cause))
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from typing import Any, Self
 
 import yaml
 
+from tests.servers.waiting import eventually
+
 _START_S = 30.0
 
 FREE, PRO, ENTERPRISE = "key-of-fred-free", "key-of-paula-pro", "key-of-erin-enterprise"
@@ -27,7 +29,7 @@ SUBSCRIBERS = [
 
 
 def settings(upstream_url: str, **sections: Any) -> dict[str, Any]:
-    """Settings with three subscribers and every built-in upstream at `upstream_url`; `sections` come over them."""
+    """Settings with three subscribers and all built-in upstreams at `upstream_url`, under `sections`."""
     upstreams = {
         "internal": {"urls": [upstream_url]},
         "anthropic": {"urls": [upstream_url], "api_key": "upstream-anthropic-key"},
@@ -37,12 +39,15 @@ def settings(upstream_url: str, **sections: Any) -> dict[str, Any]:
 
 
 class Gateway:
-    """A running gateway. `.url` is without `/v1`; `.log()` is what it has written to standard error so far."""
+    """A running gateway. `.url` is without `/v1`; `.log()` is what it has written to standard error so far.
+
+    With None for `config` there is no file: `environment` is all it is told.
+    """
 
     def __init__(
         self,
         folder: Path,
-        config: Mapping[str, Any],
+        config: Mapping[str, Any] | None,
         *,
         workers: int = 1,
         environment: Mapping[str, str] | None = None,
@@ -52,13 +57,15 @@ class Gateway:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log_path = folder / f"gateway-{self.port}.log"
-        config_file = folder / f"gateway-{self.port}.yaml"
-        config_file.write_text(yaml.safe_dump({"data_dir": str(folder / "data"), **config}))
-        command = [sys.executable, "-m", "llm_gateway", "serve", "--config", str(config_file)]
+        command = [sys.executable, "-m", "llm_gateway", "serve"]
+        if config is not None:
+            config_file = folder / f"gateway-{self.port}.yaml"
+            config_file.write_text(yaml.safe_dump({"data_dir": str(folder / "data"), **config}))
+            command += ["--config", str(config_file)]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", str(workers), *arguments]
         with self._log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                command, stderr=log, stdout=log, env=_environment(environment or {}), cwd=folder
+                command, stderr=log, stdout=log, env=clean_environment(environment or {}), cwd=folder
             )
 
     def __enter__(self) -> Self:
@@ -109,17 +116,47 @@ class Gateway:
         lines = (json.loads(line) for line in self.log().splitlines() if line.startswith("{"))
         return [line for line in lines if line.get("event") == "request"]
 
+    def wait_for_records(self, count: int, timeout_s: float = 10) -> list[dict[str, Any]]:
+        """The access records, once there are at least that many: they are written a moment after the answer."""
+        eventually(lambda: len(self.records()) >= count, f"{count} records", timeout_s)
+        return self.records()
+
+    def wait_for_record(self, request_id: str | None) -> dict[str, Any]:
+        """The one access record of a request."""
+
+        def found() -> list[dict[str, Any]]:
+            return [record for record in self.records() if record["request_id"] == request_id]
+
+        eventually(lambda: bool(found()), f"a record of {request_id}")
+        (record,) = found()
+        return record
+
     def worker_pids(self) -> list[int]:
         """The processes that serve."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(word) for word in children.read_text().split()]
 
 
-def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without any variable of the gateway's, so that a developer's own never leaks in."""
-    ours = ("LLM_GATEWAY_", "OIDC_", "KEYCLOAK_", "CLAUDE_API_", "OPENAI_API_", "INTERNAL_LLM_", "QUOTA_", "AUTH_")
+def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment without the gateway's variables, a developer's own, and `extra`."""
+    ours = (
+        "LLM_GATEWAY_",
+        "OIDC_",
+        "KEYCLOAK_",
+        "CLAUDE_API_",
+        "OPENAI_API_",
+        "INTERNAL_LLM_",
+        "QUOTA_",
+        "AUTH_",
+    )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | dict(extra)
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory that a process holds."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def free_port() -> int:

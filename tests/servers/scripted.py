@@ -229,6 +229,13 @@ class ScriptedUpstream:
         with self.changed:
             self._standing[path] = answer
 
+    def forget(self) -> None:
+        """Drops the requests so far and every answer that was set."""
+        with self.changed:
+            self.requests.clear()
+            self._queues.clear()
+            self._standing.clear()
+
     def reset_connections(self, count: int) -> None:
         """Makes the next connections be accepted and reset before anything is read."""
         with self.changed:

@@ -102,7 +102,8 @@ class Jwks:
             keys = await self._fetch()
         except UnusableAnswerError as cause:
             if not self._failing:
-                _log.warning("the issuer's keys cannot be fetched, going on with those known: %s", cause)
+                then = "going on with those known" if self._keys else "and none are known"
+                _log.warning("the issuer's keys cannot be fetched, %s: %s", then, cause)
             self._failing = True
         else:
             if self._failing:

@@ -7,7 +7,7 @@ from llm_gateway.errors import ConfigError
 
 
 def main() -> None:
-    """Runs the command of this process's arguments and exits with its status; 2 for settings that cannot be used."""
+    """Runs the command that was asked for and exits with its status; 2 for settings that cannot be used."""
     try:
         sys.exit(arguments.parse(sys.argv[1:])())
     except ConfigError as error:

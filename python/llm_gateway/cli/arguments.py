@@ -8,13 +8,16 @@ import msgspec
 from llm_gateway import __version__
 from llm_gateway.cli import console
 from llm_gateway.config import load
-from llm_gateway.config.schema import Settings
+from llm_gateway.config.convert import Mistakes, convert
+from llm_gateway.config.document import dotted
+from llm_gateway.config.schema import Server, Settings
+from llm_gateway.errors import ConfigError
 
 Command = Callable[[], int]
 
 
 def parse(words: list[str]) -> Command:
-    """The command that the words ask for, to be called for its exit status; exits itself on words it does not know."""
+    """The command that the words ask for, to be called for its exit status; exits on unknown words."""
     parser = ArgumentParser(prog="llm-gateway", description="Subscriptions in front of language models.")
     parser.add_argument("--version", action="version", version=f"llm-gateway {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -50,7 +53,9 @@ def _config(parser: ArgumentParser) -> None:
 
 
 def _serve(arguments: Namespace) -> int:
-    from llm_gateway import server  # the server starts threads when it is imported; only this command needs it
+    from llm_gateway import (
+        server,
+    )  # the server starts threads when it is imported; only this command needs it
 
     given = {name: getattr(arguments, name) for name in ("host", "port", "workers")}
     server.serve(_over(load.from_process(arguments.config), given))
@@ -60,8 +65,11 @@ def _serve(arguments: Namespace) -> int:
 def _over(settings: Settings, given: dict[str, object]) -> Settings:
     changes = {name: value for name, value in given.items() if value is not None}
     # Converted again, so that a port of the command line obeys the same limits as one of the file.
-    changed = msgspec.to_builtins(settings.server) | changes
-    return msgspec.structs.replace(settings, server=msgspec.convert(changed, type(settings.server)))
+    mistakes: Mistakes = []
+    server = convert(msgspec.to_builtins(settings.server) | changes, Server, (), mistakes)
+    if server is None:
+        raise ConfigError([f"--{dotted(path)}: {text}" for path, text in mistakes])
+    return msgspec.structs.replace(settings, server=server)
 
 
 def _demo(arguments: Namespace) -> int:

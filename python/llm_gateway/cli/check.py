@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import tempfile
+from typing import NamedTuple
 
 import httpx
 
@@ -10,55 +11,73 @@ from llm_gateway._core import Core
 from llm_gateway.auth import authenticator
 from llm_gateway.cli import console
 from llm_gateway.config.core import core_settings
+from llm_gateway.config.defaults import KEYED_UPSTREAMS
 from llm_gateway.config.schema import Settings, Upstream
 from llm_gateway.errors import Fault
 
 _TIMEOUT_S = 5.0
 
 
+class _State(NamedTuple):
+    """Whether nothing is wrong, and a word for people."""
+
+    well: bool
+    text: str
+
+
+_OK = _State(True, "ok")
+
+
 def run(settings: Settings) -> int:
-    """Prints a line per dependency; 0 if all answer, 1 if one does not."""
-    rows = [("settings", "ok"), *asyncio.run(_states(settings))]
+    """Prints a line per dependency; 0 if all that is in use answers, 1 if one does not."""
+    rows = [("settings", _OK), *asyncio.run(_states(settings))]
     width = max(len(name) for name, _ in rows)
     for name, state in rows:
-        mark = console.good("✓") if state.startswith("ok") else console.bad("✗")
-        console.say(f"{mark} {name:<{width}}  {state}")
-    return 0 if all(state.startswith("ok") for _, state in rows) else 1
+        mark = console.good("✓") if state.well else console.bad("✗")
+        console.say(f"{mark} {name:<{width}}  {state.text}")
+    return 0 if all(state.well for _, state in rows) else 1
 
 
-async def _states(settings: Settings) -> list[tuple[str, str]]:
+async def _states(settings: Settings) -> list[tuple[str, _State]]:
     names = ["auth", "quota store", *(f"upstream {name}" for name in settings.upstreams)]
-    checks = [_auth(settings), _store(settings), *map(_upstream, settings.upstreams.values())]
-    return list(zip(names, await asyncio.gather(*checks), strict=True))
+    upstreams = (_upstream(name, upstream) for name, upstream in settings.upstreams.items())
+    return list(zip(names, await asyncio.gather(_auth(settings), _store(settings), *upstreams), strict=True))
 
 
-async def _auth(settings: Settings) -> str:
+async def _auth(settings: Settings) -> _State:
     asks = authenticator.build(settings)
     await asks.start()
     try:
-        return asks.state()
+        state = asks.state()
     finally:
         await asks.stop()
+    where = f" ({settings.auth.issuer})" if settings.auth.provider != "keys" else ""
+    return _State(state == "ok", state + where)
 
 
-async def _store(settings: Settings) -> str:
+async def _store(settings: Settings) -> _State:
     with tempfile.TemporaryDirectory() as folder:
         try:
             core = Core(core_settings(settings), folder, 1.0, asyncio.get_running_loop(), Fault)
         except Fault as fault:
-            return fault.message
+            return _State(False, fault.message)
         try:
-            return await core.store_state()
+            state = await core.store_state()
         finally:
             await asyncio.to_thread(core.stop)
+    return _State(state == "ok", state)
 
 
-async def _upstream(upstream: Upstream) -> str:
-    states = [await _replica(url, upstream) for url in upstream.urls]
-    return next((state for state in states if not state.startswith("ok")), states[0])
+async def _upstream(name: str, upstream: Upstream) -> _State:
+    if name in KEYED_UPSTREAMS and not upstream.api_key:
+        return _State(True, "not in use: it has no key, and its models are not offered")
+    problems = [problem for url in upstream.urls if (problem := await _problem(url, upstream))]
+    return (
+        _State(False, "; ".join(problems)) if problems else _State(True, f"ok ({', '.join(upstream.urls)})")
+    )
 
 
-async def _replica(url: str, upstream: Upstream) -> str:
+async def _problem(url: str, upstream: Upstream) -> str | None:
     headers = {"anthropic-version": "2023-06-01"}
     if upstream.api_key is not None:
         bearer = upstream.auth == "bearer"
@@ -72,5 +91,6 @@ async def _replica(url: str, upstream: Upstream) -> str:
     except httpx.HTTPError as error:
         return f"{url} cannot be reached: {type(error).__name__}"
     if answer.status_code in {401, 403}:
-        return f"{url} refuses the key"
-    return f"ok ({url})"
+        return f"{url} {'refuses the key' if upstream.api_key else 'wants a key; set api_key'}"
+    # A list of models is not part of every API: any other answer shows that somebody is there.
+    return f"{url} answers with status {answer.status_code}" if answer.is_server_error else None

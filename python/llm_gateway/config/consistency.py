@@ -5,6 +5,7 @@ Every function adds its findings to `mistakes`, as the path of the setting and a
 
 import hashlib
 import re
+import ssl
 import zoneinfo
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
@@ -44,12 +45,25 @@ def check_secret(path: Path, secret: str | None, mistakes: Mistakes) -> None:
         mistakes.append((path, "expected visible ASCII characters without spaces, found others (hidden)"))
 
 
+def check_ca_file(path: Path, name: str | None, mistakes: Mistakes) -> None:
+    """Find why the certificates in the file `name` cannot be trusted."""
+    if name is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(name)
+    except ssl.SSLError:
+        mistakes.append((path, f'expected a file with PEM certificates, found none in "{name}"'))
+    except OSError as error:
+        mistakes.append((path, f'"{name}" cannot be read: {error.strerror}'))
+
+
 def check_upstreams(upstreams: Mapping[str, Upstream], mistakes: Mistakes) -> None:
-    """Check URLs and keys of every upstream."""
+    """Check URLs, keys and certificates of every upstream."""
     for name, upstream in upstreams.items():
         for index, url in enumerate(upstream.urls):
             check_url(("upstreams", name, "urls", index), url, mistakes)
         check_secret(("upstreams", name, "api_key"), upstream.api_key, mistakes)
+        check_ca_file(("upstreams", name, "ca_file"), upstream.ca_file, mistakes)
 
 
 def check_models(models: Sequence[PlacedModel], upstreams: Collection[str], mistakes: Mistakes) -> None:
@@ -94,6 +108,7 @@ def check_auth(auth: Auth, mistakes: Mistakes) -> None:
     if auth.jwks_url is not None:
         check_url(("auth", "jwks_url"), auth.jwks_url, mistakes, query=True)
     check_secret(("auth", "client_secret"), auth.client_secret, mistakes)
+    check_ca_file(("auth", "ca_file"), auth.ca_file, mistakes)
 
 
 def check_subscribers(subscribers: Sequence[ConfiguredSubscriber], mistakes: Mistakes) -> None:
@@ -119,7 +134,7 @@ def check_subscribers(subscribers: Sequence[ConfiguredSubscriber], mistakes: Mis
 
 
 def check_quota(quota: Quota, mistakes: Mistakes) -> None:
-    """The time zone exists, and the store's URL is one of Redis."""
+    """The time zone exists, the store's URL is one of Redis, and its certificates can be trusted."""
     if not _is_time_zone(quota.timezone):
         text = f'unknown time zone "{quota.timezone}"; use a name like Europe/Berlin'
         mistakes.append((("quota", "timezone"), text))
@@ -127,6 +142,7 @@ def check_quota(quota: Quota, mistakes: Mistakes) -> None:
         schemes = ", ".join(_REDIS_SCHEMES)
         text = f"expected a URL like redis://host:6379 (schemes: {schemes}), found another (hidden)"
         mistakes.append((("quota", "redis_url"), text))
+    check_ca_file(("quota", "redis_ca_file"), quota.redis_ca_file, mistakes)
 
 
 def _is_time_zone(name: str) -> bool:

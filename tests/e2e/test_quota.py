@@ -1,0 +1,249 @@
+"""How requests are counted and refused, with real stores and several processes."""
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.servers.answers import default_answer
+from tests.servers.caller import APIS, Api, Caller
+from tests.servers.gateway import ENTERPRISE, FREE, PRO, Gateway, free_port, redis_server, settings
+from tests.servers.scripted import Answer, Gate, Request, ScriptedUpstream, WaitFor
+from tests.servers.waiting import eventually
+
+pytestmark = pytest.mark.requires("redis-server")
+
+PARALLEL, LIMIT = 64, 10
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shared_upstream() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(shared_upstream: ScriptedUpstream) -> ScriptedUpstream:
+    shared_upstream.forget()
+    return shared_upstream
+
+
+@pytest.fixture(scope="module")
+def replicas(
+    redis_url: str, shared_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Gateway, Gateway]]:
+    config = settings(shared_upstream.url, quota={"redis_url": redis_url})
+    folder = tmp_path_factory.mktemp("replicas")
+    with Gateway(folder / "one", config) as one, Gateway(folder / "two", config) as two:
+        yield one, two
+
+
+def today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def seconds_to_midnight() -> float:
+    now = datetime.now(UTC)
+    midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return (midnight - now).total_seconds()
+
+
+def admitted_of_many(callers: list[Caller], upstream: ScriptedUpstream) -> int:
+    """How many of 64 requests at once are served; the upstream holds those until the rest is refused."""
+    gate = Gate()
+
+    def held(request: Request) -> Answer:
+        answer = default_answer(request)
+        return Answer(answer.status, answer.headers, answer.chunks, answer.framing, before=[WaitFor(gate)])
+
+    upstream.always("/v1/messages", held)
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        asked = [pool.submit(callers[number % len(callers)].ask) for number in range(PARALLEL)]
+        try:
+            ended = as_completed(asked, timeout=25)
+            refused = [next(ended).result().status_code for _ in range(PARALLEL - LIMIT)]
+        finally:
+            gate.open()
+        assert set(refused) == {429}
+        return sum(future.result().status_code == 200 for future in asked)
+
+
+def test_two_processes_let_exactly_the_limit_through(
+    replicas: tuple[Gateway, Gateway], store: redis.Redis, upstream: ScriptedUpstream
+) -> None:
+    callers = [Caller(gateway.url, FREE) for gateway in replicas]
+    assert admitted_of_many(callers, upstream) == LIMIT
+    assert len(upstream.requests) == LIMIT
+    assert store.get(f"quota:{{fred}}:{today()}") == str(LIMIT)
+    assert [caller.used() for caller in callers] == [LIMIT, LIMIT]
+
+
+def test_workers_on_sqlite_let_exactly_the_limit_through(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    with Gateway(tmp_path, settings(upstream.url), workers=3) as gateway:
+        assert len(gateway.worker_pids()) >= 3
+        caller = Caller(gateway.url, FREE)
+        assert admitted_of_many([caller], upstream) == LIMIT
+        assert len(upstream.requests) == LIMIT
+        assert caller.used() == LIMIT
+
+
+def test_a_store_that_forgets_the_script_goes_on_counting(
+    replicas: tuple[Gateway, Gateway], store: redis.Redis, upstream: ScriptedUpstream
+) -> None:
+    caller = Caller(replicas[0].url, FREE)
+    for used in (1, 2, 3):
+        assert caller.ask().status_code == 200
+        store.script_flush()
+        assert caller.used() == used
+        store.script_flush()
+
+
+def test_the_counter_reads_as_in_the_seed(
+    replicas: tuple[Gateway, Gateway], store: redis.Redis, upstream: ScriptedUpstream
+) -> None:
+    days = {today()}
+    Caller(replicas[0].url, FREE).ask()
+    Caller(replicas[1].url, FREE).ask()
+    days.add(today())
+    (key,) = store.scan_iter("*")
+    assert key in {f"quota:{{fred}}:{day}" for day in days}
+    assert store.get(key) == "2"
+    # It lives to the end of the day, however busy the user is, and an hour more for what began before.
+    lives_s = store.ttl(key)
+    assert isinstance(lives_s, int)
+    assert seconds_to_midnight() <= lives_s <= seconds_to_midnight() + 3600 + 1
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_the_request_after_the_last_is_told_when_to_come_back(
+    replicas: tuple[Gateway, Gateway], store: redis.Redis, upstream: ScriptedUpstream, api: Api
+) -> None:
+    caller = Caller(replicas[0].url, FREE)
+    assert [caller.ask(api).status_code for _ in range(LIMIT)] == [200] * LIMIT
+    answer = caller.ask(api)
+    assert answer.status_code == 429
+    assert answer.headers["x-should-retry"] == "false"
+    assert abs(int(answer.headers["retry-after"]) - seconds_to_midnight()) <= 2
+    error = answer.json()["error"]
+    assert error["type"] == "rate_limit_error"
+    assert error["message"].startswith(
+        "the free tier's quota of 10 requests per day is used up; it resets at "
+    )
+    if api == "messages":
+        assert answer.json()["type"] == "error"
+        assert answer.json()["request_id"] == answer.headers["request-id"]
+    else:
+        assert error["code"] == "rate_limit_exceeded"
+    assert caller.used() == LIMIT
+    assert len(upstream.requests) == LIMIT
+
+
+def test_pro_ends_at_a_thousand(
+    replicas: tuple[Gateway, Gateway], store: redis.Redis, upstream: ScriptedUpstream
+) -> None:
+    caller = Caller(replicas[0].url, PRO)
+    store.set(f"quota:{{paula}}:{today()}", 999)
+    assert [caller.ask().status_code for _ in range(2)] == [200, 429]
+    (window,) = caller.quota()["windows"]
+    assert (window["limit"], window["used"], window["remaining"]) == (1000, 1000, 0)
+
+
+def test_enterprise_is_counted_without_a_limit(
+    replicas: tuple[Gateway, Gateway], store: redis.Redis, upstream: ScriptedUpstream
+) -> None:
+    caller = Caller(replicas[0].url, ENTERPRISE)
+    store.set(f"quota:{{erin}}:{today()}", 1_000_000)
+    assert caller.ask().status_code == 200
+    # Use of a tier without limits is noted beside the request, and nobody waits for it.
+    eventually(lambda: caller.used() == 1_000_001, "counted")
+    (window,) = caller.quota()["windows"]
+    assert (window["limit"], window["remaining"]) == (None, None)
+
+
+def test_quota_has_its_shape(
+    replicas: tuple[Gateway, Gateway], store: redis.Redis, upstream: ScriptedUpstream
+) -> None:
+    caller = Caller(replicas[0].url, FREE)
+    caller.ask()
+    quota = caller.quota()
+    resets_at = quota["windows"][0].pop("resets_at")
+    window = {"unit": "requests", "period": "day", "limit": 10, "used": 1, "remaining": 9}
+    models = ["qwen3-32b", "claude-internal-qwen3-32b"]
+    assert quota == {"user": "fred", "tier": "free", "windows": [window], "models": models}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT00:00:00Z", resets_at)
+    assert 0 < (datetime.fromisoformat(resets_at) - datetime.now(UTC)).total_seconds() <= 86400
+
+
+@pytest.mark.parametrize("on_redis", [True, False], ids=["redis", "sqlite"])
+def test_a_changed_limit_keeps_the_days_count(
+    redis_url: str, store: redis.Redis, upstream: ScriptedUpstream, tmp_path: Path, on_redis: bool
+) -> None:
+    def limited(limit: int) -> dict[str, Any]:
+        tiers = {"free": {"quota": [{"unit": "requests", "period": "day", "limit": limit}]}}
+        quota = {"redis_url": redis_url} if on_redis else {}
+        return settings(upstream.url, tiers=tiers, quota=quota)
+
+    for limit, statuses, used in ((3, [200, 200], 2), (2, [429], 2), (4, [200, 200, 429], 4)):
+        with Gateway(tmp_path, limited(limit)) as gateway:
+            caller = Caller(gateway.url, FREE)
+            assert [caller.ask().status_code for _ in statuses] == statuses
+            (window,) = caller.quota()["windows"]
+            assert (window["limit"], window["used"]) == (limit, used)
+            assert window["remaining"] == limit - used
+
+
+def test_without_its_store_the_gateway_says_try_again_and_recovers(
+    upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    port = free_port()
+    with ExitStack() as stack:
+        with redis_server(tmp_path / "redis", port) as url:
+            config = settings(upstream.url, quota={"redis_url": url})
+            gateway = stack.enter_context(Gateway(tmp_path, config))
+            caller = Caller(gateway.url, FREE)
+            assert caller.ask().status_code == 200
+            assert caller.get("/health/ready").status_code == 200
+        assert_unavailable(caller, gateway)
+        # Without a limit nothing waits for the store.
+        assert Caller(gateway.url, ENTERPRISE).ask().status_code == 200
+        assert len(upstream.requests) == 2
+        with redis_server(tmp_path / "redis", port):
+            eventually(lambda: caller.get("/health/ready").status_code == 200, "ready again")
+            assert caller.ask().status_code == 200
+            assert caller.used() == 1
+        assert "Traceback" not in gateway.log()
+
+
+def assert_unavailable(caller: Caller, gateway: Gateway) -> None:
+    eventually(lambda: caller.get("/health/ready").status_code == 503, "not ready", timeout_s=2)
+    assert caller.get("/health").json() == {"status": "ok"}
+    checks = caller.get("/health/ready").json()["checks"]
+    assert checks["auth"] == "ok"
+    assert checks["store"] != "ok"
+    statuses: dict[Api, int] = {"messages": 529, "chat/completions": 503}
+    for api, status in statuses.items():
+        answer = caller.ask(api)
+        assert answer.status_code == status
+        assert 1 <= int(answer.headers["retry-after"]) <= 10
+        assert "x-should-retry" not in answer.headers
+        assert "quota cannot be read" in answer.json()["error"]["message"]
+    assert caller.get("/quota").status_code == 503
