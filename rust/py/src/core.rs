@@ -1,52 +1,22 @@
 //! The relay of a worker, made in its lifespan.
 
-use std::path::Path;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use fault::{Fault, Kind};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
 use quota::Window;
-use relay::log::Log;
-use relay::metrics::Metrics;
-use relay::runtime::{Job, Relay, Ticket};
-use relay::settings::Settings;
+use relay::runtime::Job;
 use wire::Operation;
 
 use crate::allocator;
-use crate::exchange::{Exchange, PlannedWindow};
+use crate::exchange::Exchange;
 use crate::failure;
 use crate::future::Completion;
-
-/// What the exchanges of a core share on the Python side.
-pub(crate) struct Shared {
-    relay: Mutex<Relay>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) log: Log,
-    pub(crate) event_loop: Py<PyAny>,
-}
-
-impl Shared {
-    pub(crate) fn admit(&self) -> Result<Ticket, Fault> {
-        self.relay
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .admit()
-    }
-
-    pub(crate) fn submit<F>(&self, ticket: Ticket, job: F)
-    where
-        F: FnOnce(Rc<relay::core::Core>) -> Job + Send + 'static,
-    {
-        self.relay
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .submit(ticket, job);
-    }
-}
+use crate::shared::Shared;
+use crate::window::PlannedWindow;
 
 /// A worker's relay: its thread, upstreams, quota store and metrics.
 #[pyclass(frozen)]
@@ -68,13 +38,7 @@ impl Core {
         failure::install(py, fault);
         allocator::keep_freed_memory();
         let shared = py
-            .detach(|| start(settings, metrics_folder, drain_s))
-            .map(|(relay, metrics, log)| Shared {
-                relay: Mutex::new(relay),
-                metrics,
-                log,
-                event_loop,
-            })
+            .detach(|| Shared::start(settings, metrics_folder, drain_s, event_loop))
             .map_err(|fault| failure::to_python(py, &fault))?;
         Ok(Self {
             shared: Arc::new(shared),
@@ -146,19 +110,7 @@ impl Core {
 
     /// Lets exchanges in flight end within the drain time, then ends the relay's thread.
     fn stop(&self, py: Python<'_>) {
-        py.detach(|| {
-            let thread = self
-                .shared
-                .relay
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .close();
-            if let Some(thread) = thread {
-                // A panic there has been counted; there is nobody left to tell.
-                let _ = thread.join();
-            }
-            self.shared.log.flush();
-        });
+        py.detach(|| self.shared.stop());
     }
 }
 
@@ -176,21 +128,4 @@ impl Core {
             .submit(ticket, move |core| job(core, completion));
         Ok(future)
     }
-}
-
-fn start(
-    settings: &[u8],
-    metrics_folder: &str,
-    drain_s: f64,
-) -> Result<(Relay, Arc<Metrics>, Log), Fault> {
-    let settings: Settings = serde_json::from_slice(settings)
-        .map_err(|error| Fault::new(Kind::Config, format!("core settings: {error}")))?;
-    let metrics = Metrics::open(Path::new(metrics_folder), &settings.metrics)
-        .map_err(|error| Fault::new(Kind::Config, format!("{metrics_folder}: {error}")))?;
-    let metrics = Arc::new(metrics);
-    let log = Log::start(metrics.log_dropped())
-        .map_err(|error| Fault::new(Kind::Internal, format!("log thread: {error}")))?;
-    let drain = Duration::try_from_secs_f64(drain_s).unwrap_or_default();
-    let relay = Relay::start(settings, Arc::clone(&metrics), drain)?;
-    Ok((relay, metrics, log))
 }

@@ -4,18 +4,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use fault::{Fault, Kind};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use quota::{Period, Unit, Window};
+use quota::Window;
 use relay::exchange::{Asked, Plan, run};
 use relay::record::{Outcome, Record};
 use wire::{Operation, Peek};
 
-use crate::core::Shared;
 use crate::failure::{self, AnswerParts};
 use crate::future::Completion;
 use crate::send::AsgiClient;
+use crate::shared::Shared;
+use crate::window::PlannedWindow;
 
 /// What was found in a body, and the body.
 #[pyclass(frozen)]
@@ -39,27 +40,6 @@ impl Request {
     #[getter]
     fn max_tokens(&self) -> Option<u64> {
         self.peek.max_tokens
-    }
-}
-
-/// A window as policy writes it.
-#[derive(FromPyObject)]
-pub(crate) struct PlannedWindow {
-    unit: String,
-    period: String,
-    limit: Option<u64>,
-}
-
-impl TryFrom<PlannedWindow> for Window {
-    type Error = PyErr;
-
-    fn try_from(window: PlannedWindow) -> PyResult<Self> {
-        let unknown = |word: &str| PyTypeError::new_err(format!("no such unit or period: {word}"));
-        Ok(Self {
-            unit: Unit::parse(&window.unit).ok_or_else(|| unknown(&window.unit))?,
-            period: Period::parse(&window.period).ok_or_else(|| unknown(&window.period))?,
-            limit: window.limit,
-        })
     }
 }
 

@@ -6,6 +6,8 @@ mod exchange;
 mod failure;
 mod future;
 mod send;
+mod shared;
+mod window;
 
 use pyo3::prelude::*;
 
