@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers.keycloak import Keycloak, UnavailableError
+from tests.servers.scripted import ScriptedUpstream
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +16,17 @@ def keycloak() -> Iterator[Keycloak]:
             yield running
     except UnavailableError as cause:
         pytest.skip(str(cause))
+
+
+@pytest.fixture(scope="module")
+def shared_upstream() -> Iterator[ScriptedUpstream]:
+    """The upstream behind the gateway of a file of tests."""
+    with ScriptedUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(shared_upstream: ScriptedUpstream) -> ScriptedUpstream:
+    """The same, with no answer set and no request seen."""
+    shared_upstream.forget()
+    return shared_upstream

@@ -117,7 +117,7 @@ class Gateway:
         return [line for line in lines if line.get("event") == "request"]
 
     def wait_for_records(self, count: int, timeout_s: float = 10) -> list[dict[str, Any]]:
-        """The access records, once there are at least that many: they are written a moment after the answer."""
+        """The access records, once there are that many: they are written a moment after the answer."""
         eventually(lambda: len(self.records()) >= count, f"{count} records", timeout_s)
         return self.records()
 

@@ -32,43 +32,28 @@ async def read(headers: Headers, receive: Receive, limits: Limits) -> bytes:
         raise _too_large(limits)
     if length == 0:
         return b""
-    message = await _next(receive, limits, length)
-    body: bytes = message.get("body", b"")
+    try:
+        async with asyncio.timeout(_deadline_s(limits, length)):
+            return await _gathered(receive, length, limits)
+    except TimeoutError:
+        raise Fault("request_timeout", "the body did not arrive in time; send it again") from None
+
+
+async def _gathered(receive: Receive, length: int | None, limits: Limits) -> bytes:
+    parts: list[bytes] = []
+    size = 0
     # Stopping at the declared length saves a round trip: the next message would be the empty last frame.
-    if len(body) == length or not message.get("more_body", False):
-        return body
-    return await _rest(body, length, receive, limits)
-
-
-async def _next(receive: Receive, limits: Limits, length: int | None) -> dict[str, bytes]:
-    try:
-        async with asyncio.timeout(_deadline_s(limits, length)):
-            message = await receive()
-    except TimeoutError:
-        raise _too_slow() from None
-    if message["type"] == "http.disconnect":
-        raise Fault("canceled", "the body was cut off")
-    return message  # type: ignore[return-value]  # ASGI's own shape
-
-
-async def _rest(first: bytes, length: int | None, receive: Receive, limits: Limits) -> bytes:
-    parts = [first]
-    size = len(first)
-    try:
-        async with asyncio.timeout(_deadline_s(limits, length)):
-            while size != length:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise Fault("canceled", "the body was cut off")
-                part = message.get("body", b"")
-                parts.append(part)
-                size += len(part)
-                if size > limits.body_bytes:
-                    raise _too_large(limits)
-                if not message.get("more_body", False):
-                    break
-    except TimeoutError:
-        raise _too_slow() from None
+    while size != length:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Fault("canceled", "the body was cut off")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limits.body_bytes:
+            raise _too_large(limits)
+        parts.append(part)
+        if not message.get("more_body", False):
+            break
     return b"".join(parts)
 
 
@@ -96,7 +81,3 @@ def _deadline_s(limits: Limits, length: int | None) -> float:
 
 def _too_large(limits: Limits) -> Fault:
     return Fault("too_large", f"the body is larger than {limits.body_bytes // 2**20} MB, the limit here")
-
-
-def _too_slow() -> Fault:
-    return Fault("request_timeout", "the body did not arrive in time; send it again")

@@ -44,19 +44,20 @@ def find(method: str, raw_path: bytes) -> Endpoint:
         Fault: `not_found`, or `method_not_allowed` where the path has another method.
     """
     path = collapse(raw_path)
-    if method == "POST":
-        if found := _POSTS.get(path):
-            return found
-    elif method in {"GET", "HEAD"}:
-        if found := _GETS.get(path):
-            return found
-        if path.startswith(_MODEL) and len(path) > len(_MODEL):
-            argument = path[len(_MODEL) :].decode("latin-1")
-            return Endpoint(None, view="model", argument=argument)
-    allowed = "POST" if path in _POSTS else "GET" if path in _GETS else None
-    if allowed is not None:
-        raise Fault("method_not_allowed", f"this path answers {allowed} only")
+    if method == "POST" and (found := _POSTS.get(path)):
+        return found
+    if method in {"GET", "HEAD"} and (found := _GETS.get(path) or _model(path)):
+        return found
+    if path in _POSTS:
+        raise Fault("method_not_allowed", "this path answers POST only")
+    if path in _GETS or _model(path):
+        raise Fault("method_not_allowed", "this path answers GET only")
     raise Fault("not_found", "no such path; see / for those that this gateway serves")
+
+
+def _model(path: bytes) -> Endpoint | None:
+    name = path.removeprefix(_MODEL)
+    return Endpoint(None, view="model", argument=name.decode("latin-1")) if name not in (path, b"") else None
 
 
 def collapse(raw_path: bytes) -> bytes:

@@ -120,7 +120,13 @@ impl Fault {
     /// A fault of `kind` with `message`, and no advice about retrying.
     #[must_use]
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), param: None, retry_after_s: None, should_retry: None }
+        Self {
+            kind,
+            message: message.into(),
+            param: None,
+            retry_after_s: None,
+            should_retry: None,
+        }
     }
 
     /// The same fault, naming the request member that caused it.

@@ -1,25 +1,27 @@
 //! One request in flight, from the decision to serve it to its record.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use fault::{Fault, Kind};
 use futures_util::FutureExt;
 use http::Response;
-use http::header::CONTENT_TYPE;
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use quota::Window;
 use wire::{Dialect, Operation, Peek};
 
+use crate::answer;
 use crate::client::{Client, Head, Sent};
 use crate::core::Core;
 use crate::headers;
 use crate::ledger::{self, Taken};
-use crate::pump::{End, Pump};
+use crate::pump::{End, Pump, STALL};
 use crate::record::{Outcome, Record};
-use crate::upstream::Upstream;
+use crate::upstream::{Failure, Upstream};
 use crate::watch::Watch;
 
 /// An answer that is not a stream is read whole up to this size, so that a failure in it is still a clean one.
@@ -165,10 +167,10 @@ impl<C: Client> Exchange<C> {
             record.upstream_called();
         }
         let response = {
-            let mut answer = std::pin::pin!(upstream.post(&target, headers, &body));
+            let mut answer = pin!(upstream.post(&target, headers, &body));
             tokio::select! {
                 biased;
-                response = &mut answer => response?,
+                response = &mut answer => response,
                 () = tokio::time::sleep(Watch::PATIENCE) => {
                     self.watch.arm(&mut self.client);
                     tokio::select! {
@@ -177,17 +179,22 @@ impl<C: Client> Exchange<C> {
                             self.close(Outcome::ClientLeft, 499);
                             return Ok(Served::Counts);
                         }
-                        response = &mut answer => response?,
+                        response = &mut answer => response,
                     }
                 }
             }
         };
+        let response = response.map_err(|failure| self.noted(failure))?;
         let head = self.head(&response, plan);
         match response.status().as_u16() {
-            200..=299 if is_event_stream(&response) => {
+            200..=299 if !answer::is_plain(&response) => Err(Fault::new(
+                Kind::UpstreamError,
+                "the upstream compressed its answer although it was asked not to",
+            )),
+            200..=299 if answer::is_event_stream(&response) => {
                 self.stream(head, response.into_body(), upstream).await
             }
-            200..=299 if is_json(&response) => {
+            200..=299 if answer::is_json(&response) => {
                 self.whole(head, response.into_body(), upstream).await
             }
             200..=299 => Err(Fault::new(
@@ -201,12 +208,19 @@ impl<C: Client> Exchange<C> {
         }
     }
 
+    fn noted(&mut self, failure: Failure) -> Fault {
+        if let (Some(record), Some(cause)) = (&mut self.record, failure.cause) {
+            record.note(cause);
+        }
+        failure.fault
+    }
+
     fn head(&mut self, response: &Response<Incoming>, plan: &Plan) -> Head {
         let mut head = Head::new(response.status().as_u16());
         for (name, value) in headers::for_client(response.headers()) {
             head.push(name, value);
         }
-        if is_event_stream(response) {
+        if answer::is_event_stream(response) {
             head.push("cache-control", "no-cache");
             // nginx in front would otherwise collect a stream before passing it on.
             head.push("x-accel-buffering", "no");
@@ -214,7 +228,7 @@ impl<C: Client> Exchange<C> {
         self.sign(&mut head, plan);
         if let Some(record) = &mut self.record {
             record.upstream_answered();
-            record.upstream_request_id = upstream_request_id(response);
+            record.upstream_request_id = answer::request_id(response);
             head.push("server-timing", record.server_timing());
         }
         head
@@ -258,13 +272,16 @@ impl<C: Client> Exchange<C> {
                     .await;
             }
             End::ClientLeft => self.close(Outcome::ClientLeft, status),
-            End::Broken(fault) if !pump.delivered() => return Err(fault),
-            End::Broken(fault) => {
+            End::Broken { last, fault } if !pump.delivered() && last.is_empty() => {
+                return Err(fault);
+            }
+            End::Broken { mut last, fault } => {
                 let event = wire::stream_event(&fault, self.dialect, &self.request_id);
+                last.push(Bytes::from(event));
                 if let Some(record) = &mut self.record {
                     record.fail(&fault, status, Outcome::Broken);
                 }
-                self.last(None, &[Bytes::from(event)], Outcome::Broken, status)
+                self.last(head.as_ref(), &last, Outcome::Broken, status)
                     .await;
             }
         }
@@ -277,6 +294,8 @@ impl<C: Client> Exchange<C> {
         mut body: Incoming,
         upstream: &Upstream,
     ) -> Result<Served, Fault> {
+        // Promised to the client for a large answer: one that is cut short can then not look whole.
+        let promised = body.size_hint().exact();
         let mut pieces = Vec::new();
         let mut bytes = 0;
         loop {
@@ -288,6 +307,9 @@ impl<C: Client> Exchange<C> {
             bytes += data.len();
             pieces.push(data);
             if bytes > WHOLE_BYTES {
+                if let Some(length) = promised {
+                    head.push("content-length", length.to_string());
+                }
                 return self.large(head, pieces, body, upstream).await;
             }
         }
@@ -345,12 +367,18 @@ impl<C: Client> Exchange<C> {
         body: &mut Incoming,
         upstream: &Upstream,
     ) -> Result<Option<Option<Bytes>>, Fault> {
+        let mut quiet = pin!(tokio::time::sleep(upstream.idle));
+        let mut unwatched = pin!(tokio::time::sleep(Watch::PATIENCE));
         loop {
             let frame = tokio::select! {
                 biased;
                 () = self.watch.left() => return Ok(None),
                 frame = body.frame() => frame,
-                () = tokio::time::sleep(upstream.idle) => {
+                () = unwatched.as_mut(), if !self.watch.armed() => {
+                    self.watch.arm(&mut self.client);
+                    continue;
+                }
+                () = quiet.as_mut() => {
                     return Err(Fault::new(Kind::UpstreamTimeout, "the upstream fell silent"));
                 }
             };
@@ -379,28 +407,31 @@ impl<C: Client> Exchange<C> {
         response: Response<Incoming>,
         upstream: &Upstream,
     ) -> Result<Answer, Fault> {
-        let json = is_json(&response);
-        let retry_after = retry_after(&response);
+        let json = answer::is_json(&response) && answer::is_plain(&response);
+        let retry_after = answer::retry_after(&response);
         let mut body = response.into_body();
         let mut pieces = Vec::new();
         let mut bytes = 0;
-        while let Ok(Some(Some(data))) = self.next(&mut body, upstream).await {
-            bytes += data.len();
-            pieces.push(data);
-            if bytes > WHOLE_BYTES {
-                break;
+        let whole = loop {
+            match self.next(&mut body, upstream).await {
+                Ok(Some(Some(data))) if bytes + data.len() <= WHOLE_BYTES => {
+                    bytes += data.len();
+                    pieces.push(data);
+                }
+                end => break matches!(end, Ok(Some(None))),
             }
-        }
+        };
+        let passable = json && whole;
         if let Some(record) = &mut self.record {
             record.note(format!("the upstream answered {status}"));
         }
-        let own_key_refused = upstream.has_own_key() && matches!(status, 401 | 403);
-        if own_key_refused || !json || bytes > WHOLE_BYTES || !(400..=599).contains(&status) {
-            return Err(in_our_words(status, own_key_refused, retry_after));
+        // The client's own credential never goes upstream, so a refused one is the gateway's.
+        if !passable || matches!(status, 401 | 403) || !(400..=599).contains(&status) {
+            return Err(answer::in_our_words(status, retry_after));
         }
         head.push("content-length", bytes.to_string());
         if let Some(record) = &mut self.record {
-            let fault = in_our_words(status, false, retry_after);
+            let fault = answer::in_our_words(status, retry_after);
             record.fail(&fault, status, Outcome::Failed);
         }
         Ok(Answer {
@@ -435,6 +466,7 @@ impl<C: Client> Exchange<C> {
             biased;
             () = self.watch.left() => false,
             _ = drained => true,
+            () = tokio::time::sleep(STALL) => false,
         }
     }
 
@@ -475,39 +507,6 @@ impl<C: Client> Exchange<C> {
     }
 }
 
-fn in_our_words(status: u16, own_key_refused: bool, retry_after: Option<u64>) -> Fault {
-    let (kind, message) = if own_key_refused {
-        (
-            Kind::UpstreamError,
-            "the upstream refused the gateway's credentials; tell its operator".into(),
-        )
-    } else {
-        match status {
-            429 | 503 | 529 => (
-                Kind::Overloaded,
-                "the upstream is overloaded; try again shortly".to_owned(),
-            ),
-            408 | 504 => (
-                Kind::UpstreamTimeout,
-                "the upstream did not answer in time".to_owned(),
-            ),
-            400..=499 => (
-                Kind::InvalidRequest,
-                format!("the upstream refused the request with status {status}"),
-            ),
-            _ => (
-                Kind::UpstreamError,
-                format!("the upstream answered with status {status}"),
-            ),
-        }
-    };
-    let fault = Fault::new(kind, message);
-    match retry_after {
-        Some(seconds) => fault.retry_after(seconds),
-        None => fault,
-    }
-}
-
 fn join(mut pieces: Vec<Bytes>, bytes: usize) -> Bytes {
     if pieces.len() == 1 {
         return pieces.pop().unwrap_or_default();
@@ -517,47 +516,4 @@ fn join(mut pieces: Vec<Bytes>, bytes: usize) -> Bytes {
         joined.extend_from_slice(&piece);
     }
     Bytes::from(joined)
-}
-
-fn content_type_is(response: &Response<Incoming>, wanted: &str) -> bool {
-    response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| {
-            let essence = value.split(';').next().unwrap_or_default().trim();
-            essence.eq_ignore_ascii_case(wanted)
-        })
-}
-
-fn is_event_stream(response: &Response<Incoming>) -> bool {
-    content_type_is(response, "text/event-stream")
-}
-
-fn is_json(response: &Response<Incoming>) -> bool {
-    content_type_is(response, "application/json")
-}
-
-fn retry_after(response: &Response<Incoming>) -> Option<u64> {
-    response
-        .headers()
-        .get("retry-after")?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
-}
-
-fn upstream_request_id(response: &Response<Incoming>) -> Option<String> {
-    let value = response
-        .headers()
-        .get("request-id")
-        .or(response.headers().get("x-request-id"))?;
-    let text = value.to_str().ok()?;
-    let plain = text.len() <= 128
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    plain.then(|| text.to_owned())
 }

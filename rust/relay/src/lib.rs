@@ -2,7 +2,9 @@
 //!
 //! Read [`exchange`] first; everything else is a part of it.
 
+mod answer;
 pub mod client;
+mod connect;
 pub mod core;
 pub mod exchange;
 pub mod headers;

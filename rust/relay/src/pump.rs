@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fault::{Fault, Kind};
 use futures_util::future::poll_immediate;
+use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 use wire::{Dialect, Frames, Observer, Usage};
 
@@ -24,8 +24,8 @@ use crate::watch::Watch;
 /// One part is at most about this large: larger ones only make the client wait for its first byte.
 const PART_BYTES: usize = 64 * 1024;
 /// A client that takes nothing for this long has left.
-const STALL: Duration = Duration::from_secs(60);
-/// After the last event an upstream should close; it is not waited for longer than this.
+pub(crate) const STALL: Duration = Duration::from_secs(60);
+/// After its last event an upstream should close; it is not waited for longer than this.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// How a stream ended.
@@ -35,17 +35,18 @@ pub(crate) enum End {
     Complete { last: Vec<Bytes> },
     /// The upstream told an error inside the stream, which has been, or is in, `last`.
     Told { last: Vec<Bytes> },
-    /// The upstream broke off.
-    Broken(Fault),
+    /// The upstream broke off; `last` are whole frames that came before, and are still to be sent.
+    Broken { last: Vec<Bytes>, fault: Fault },
     /// The client left, or stopped reading.
     ClientLeft,
 }
 
 /// A stream between its first and its last frame.
 #[derive(Debug)]
-pub(crate) struct Pump<'a> {
+pub(crate) struct Pump<'a, B> {
     head: Option<Head>,
-    body: Incoming,
+    body: B,
+    dialect: Dialect,
     idle: Duration,
     frames: Frames,
     observer: Observer,
@@ -56,16 +57,27 @@ pub(crate) struct Pump<'a> {
 
 enum Read {
     Part(Vec<Bytes>),
-    Last(Vec<Bytes>),
-    Failed(Fault),
+    Over(Over),
     ClientLeft,
 }
 
-impl<'a> Pump<'a> {
+/// The last that came from an upstream.
+struct Over {
+    last: Vec<Bytes>,
+    /// Whole lines behind the last frame: some servers leave out the empty line there.
+    tail: Option<Bytes>,
+    /// What went wrong, unless the stream had said that it was at its end.
+    fault: Fault,
+}
+
+impl<'a, B> Pump<'a, B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     /// A pump for `body`; `head` goes out with the first frames.
     pub(crate) fn new(
         head: Head,
-        body: Incoming,
+        body: B,
         dialect: Dialect,
         idle: Duration,
         metrics: &'a Metrics,
@@ -73,6 +85,7 @@ impl<'a> Pump<'a> {
         Self {
             head: Some(head),
             body,
+            dialect,
             idle,
             frames: Frames::new(),
             observer: Observer::new(dialect),
@@ -110,8 +123,7 @@ impl<'a> Pump<'a> {
         loop {
             let part = match self.read(client, watch).await {
                 Read::Part(part) => part,
-                Read::Last(last) => return self.end(last, record),
-                Read::Failed(fault) => return End::Broken(fault),
+                Read::Over(over) => return self.end(over, record),
                 Read::ClientLeft => return End::ClientLeft,
             };
             self.look(&part, record);
@@ -131,14 +143,25 @@ impl<'a> Pump<'a> {
         }
     }
 
-    fn end(&mut self, last: Vec<Bytes>, record: &mut Record) -> End {
+    fn end(&mut self, over: Over, record: &mut Record) -> End {
+        let Over {
+            mut last,
+            tail,
+            fault,
+        } = over;
         self.look(&last, record);
+        if let Some(tail) = tail {
+            self.look(std::slice::from_ref(&tail), record);
+            if self.observer.finished() || self.observer.error().is_some() {
+                last.push(tail);
+            }
+        }
         if self.observer.error().is_some() {
             End::Told { last }
         } else if self.observer.finished() {
             End::Complete { last }
         } else {
-            End::Broken(broken("upstream stream ended before it finished"))
+            End::Broken { last, fault }
         }
     }
 
@@ -159,11 +182,7 @@ impl<'a> Pump<'a> {
     async fn read(&mut self, client: &mut impl Client, watch: &mut Watch) -> Read {
         let mut part = Vec::new();
         let mut bytes = 0;
-        let silence = if self.observer.finished() {
-            LINGER
-        } else {
-            self.idle
-        };
+        let silence = self.patience();
         let mut quiet = pin!(tokio::time::sleep(silence));
         let mut unwatched = pin!(tokio::time::sleep(Watch::PATIENCE));
         loop {
@@ -176,7 +195,7 @@ impl<'a> Pump<'a> {
                         watch.arm(client);
                         continue;
                     }
-                    () = quiet.as_mut() => return self.silent(silence),
+                    () = quiet.as_mut() => return Read::over(part, None, silent(silence)),
                 }
             } else if bytes < PART_BYTES {
                 // The connection's task hands over one frame at a time, and only when it is let run.
@@ -188,11 +207,12 @@ impl<'a> Pump<'a> {
             match frame {
                 None => return Read::Part(part),
                 Some(None) => {
-                    part.extend(self.frames.finish());
-                    return Read::Last(part);
+                    let tail = self.frames.finish().filter(|tail| is_whole_lines(tail));
+                    return Read::over(part, tail, broken("the upstream's answer ended too early"));
                 }
                 Some(Some(Err(_))) => {
-                    return Read::Failed(broken("the connection to the upstream broke mid-stream"));
+                    let fault = broken("the connection to the upstream broke mid-stream");
+                    return Read::over(part, None, fault);
                 }
                 Some(Some(Ok(frame))) => {
                     quiet.as_mut().reset(Instant::now() + silence);
@@ -206,9 +226,8 @@ impl<'a> Pump<'a> {
                         }
                         Ok(None) => {}
                         Err(_) => {
-                            return Read::Failed(broken(
-                                "the upstream sent an event that is too large",
-                            ));
+                            let fault = broken("the upstream sent an event that is too large");
+                            return Read::over(part, None, fault);
                         }
                     }
                 }
@@ -216,13 +235,29 @@ impl<'a> Pump<'a> {
         }
     }
 
-    fn silent(&self, silence: Duration) -> Read {
-        if self.observer.finished() {
-            return Read::Last(Vec::new());
-        }
-        let message = format!("the upstream was silent for {} s", silence.as_secs());
-        Read::Failed(Fault::new(Kind::UpstreamTimeout, message))
+    /// How long the upstream may be silent now.
+    fn patience(&self) -> Duration {
+        let told = self.observer.error().is_some();
+        // On chat completions one answer of several says that it is finished while others go on.
+        let finished = self.observer.finished() && self.dialect == Dialect::Anthropic;
+        if told || finished { LINGER } else { self.idle }
     }
+}
+
+impl Read {
+    fn over(last: Vec<Bytes>, tail: Option<Bytes>, fault: Fault) -> Self {
+        Self::Over(Over { last, tail, fault })
+    }
+}
+
+/// Half a line is where something was cut; it must not reach a client.
+fn is_whole_lines(tail: &[u8]) -> bool {
+    tail.ends_with(b"\n") || tail.ends_with(b"\r")
+}
+
+fn silent(silence: Duration) -> Fault {
+    let message = format!("the upstream was silent for {} s", silence.as_secs_f64());
+    Fault::new(Kind::UpstreamTimeout, message)
 }
 
 /// Lets the tasks that are ready run once.
@@ -242,4 +277,315 @@ async fn give_way() {
 
 fn broken(message: &str) -> Fault {
     Fault::new(Kind::UpstreamError, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io;
+    use std::mem::ManuallyDrop;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http_body::{Body, Frame};
+    use tokio::sync::oneshot;
+    use tokio::time::{Instant, Sleep};
+    use wire::{Dialect, Operation};
+
+    use super::{End, LINGER, Pump, STALL};
+    use crate::client::{Client, Head, Sent};
+    use crate::log::Log;
+    use crate::metrics::Metrics;
+    use crate::record::Record;
+    use crate::settings::{self, UserLabel};
+    use crate::watch::Watch;
+
+    const IDLE: Duration = Duration::from_secs(300);
+    const START: &str = "event: message_start\ndata: {}\n\n";
+    const DELTA: &str = "event: content_block_delta\ndata: {}\n\n";
+    const STOP: &str = "event: message_stop\ndata: {}\n\n";
+    const ERROR: &str = "event: error\ndata: {\"error\":{\"type\":\"overloaded_error\"}}\n\n";
+    const FINISHED: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    const DONE: &str = "data: [DONE]\n\n";
+
+    #[derive(Clone)]
+    enum Step {
+        Data(&'static str),
+        Pause(Duration),
+        Silence,
+        Reset,
+    }
+    use Step::{Data, Pause, Reset, Silence};
+
+    /// An upstream's body that does what it is told, then ends.
+    struct Script {
+        steps: VecDeque<Step>,
+        sleep: Option<Pin<Box<Sleep>>>,
+    }
+
+    impl Body for Script {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+            loop {
+                if let Some(sleep) = &mut self.sleep {
+                    std::task::ready!(sleep.as_mut().poll(context));
+                    self.sleep = None;
+                }
+                match self.steps.front().cloned() {
+                    Some(Silence) => return Poll::Pending,
+                    Some(Pause(time)) => self.sleep = Some(Box::pin(tokio::time::sleep(time))),
+                    Some(Data(text)) => {
+                        self.steps.pop_front();
+                        return Poll::Ready(Some(Ok(Frame::data(Bytes::from(text)))));
+                    }
+                    Some(Reset) => {
+                        return Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())));
+                    }
+                    None => return Poll::Ready(None),
+                }
+                self.steps.pop_front();
+            }
+        }
+    }
+
+    /// A client that keeps what it is sent, and may stop reading or leave.
+    #[derive(Default)]
+    struct Reader {
+        heads: usize,
+        parts: Vec<String>,
+        is_stuck: bool,
+        leaves_after: Option<Duration>,
+        held: Vec<oneshot::Sender<()>>,
+    }
+
+    impl Client for Reader {
+        fn send(&mut self, head: Option<&Head>, body: &[Bytes], _more: bool) -> Sent {
+            self.heads += usize::from(head.is_some());
+            self.parts.push(text(body));
+            if self.is_stuck {
+                let (held, drained) = oneshot::channel();
+                self.held.push(held);
+                return Sent::Full(drained);
+            }
+            Sent::Ready
+        }
+
+        fn left(&mut self) -> oneshot::Receiver<()> {
+            let (signal, left) = oneshot::channel();
+            match self.leaves_after {
+                Some(time) => drop(tokio::spawn(async move {
+                    tokio::time::sleep(time).await;
+                    let _ = signal.send(());
+                })),
+                None => self.held.push(signal),
+            }
+            left
+        }
+    }
+
+    fn text(pieces: &[Bytes]) -> String {
+        String::from_utf8(pieces.concat()).unwrap()
+    }
+
+    struct Run {
+        end: End,
+        client: Reader,
+        took: Duration,
+    }
+
+    impl Run {
+        /// What the end still carries, and whether it is that of a whole answer.
+        fn last(&self) -> (String, &'static str) {
+            match &self.end {
+                End::Complete { last } => (text(last), "complete"),
+                End::Told { last } => (text(last), "told"),
+                End::Broken { last, fault } => (text(last), fault.kind.as_str()),
+                End::ClientLeft => (String::new(), "left"),
+            }
+        }
+
+        fn everything(&self) -> String {
+            self.client.parts.concat() + &self.last().0
+        }
+    }
+
+    async fn pumped(dialect: Dialect, steps: &[Step], mut client: Reader) -> Run {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings::Metrics {
+            user_label: UserLabel::None,
+            user_series: 0,
+        };
+        let metrics = Arc::new(Metrics::open(folder.path(), &settings).unwrap());
+        let log = Log::start(metrics.log_dropped()).unwrap();
+        let record = Record::start(Arc::clone(&metrics), log, Operation::Messages);
+        // Dropped, it would write its line on the screen.
+        let mut record = ManuallyDrop::new(record);
+        let body = Script {
+            steps: steps.iter().cloned().collect(),
+            sleep: None,
+        };
+        let began = Instant::now();
+        let mut pump = Pump::new(Head::new(200), body, dialect, IDLE, &metrics);
+        let end = pump
+            .run(&mut client, &mut Watch::default(), &mut record)
+            .await;
+        Run {
+            end,
+            client,
+            took: began.elapsed(),
+        }
+    }
+
+    async fn anthropic(steps: &[Step]) -> Run {
+        pumped(Dialect::Anthropic, steps, Reader::default()).await
+    }
+
+    async fn openai(steps: &[Step]) -> Run {
+        pumped(Dialect::OpenAi, steps, Reader::default()).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sends_what_is_ready_in_one_part_and_holds_nothing_back() {
+        let pause = Pause(Duration::from_millis(1));
+        let run = anthropic(&[
+            Data(START),
+            Data(DELTA),
+            pause.clone(),
+            Data(DELTA),
+            pause,
+            Data(STOP),
+        ])
+        .await;
+        assert_eq!(
+            run.client.parts,
+            [format!("{START}{DELTA}"), DELTA.to_owned()]
+        );
+        assert_eq!(run.last(), (STOP.to_owned(), "complete"));
+        assert_eq!(run.client.heads, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whole_frames_go_out_before_the_error_that_was_behind_them() {
+        for tail in [
+            vec![],
+            vec![Reset],
+            vec![Data("event: message_s"), Reset],
+            vec![Data("data: {")],
+        ] {
+            let run = anthropic(&[&[Data(START), Data(DELTA)][..], &tail].concat()).await;
+            assert_eq!(run.last(), (format!("{START}{DELTA}"), "upstream_error"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_of_a_last_event_is_not_an_ending() {
+        for cut in ["event: message_stop\ndata: {", "event: message_stop"] {
+            let run = anthropic(&[Data(DELTA), Data(cut)]).await;
+            assert_eq!(run.last(), (DELTA.to_owned(), "upstream_error"), "{cut}");
+        }
+        let run = openai(&[Data("data: [DO")]).await;
+        assert_eq!(run.last(), (String::new(), "upstream_error"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_last_event_without_its_empty_line_is_an_ending() {
+        let run = openai(&[Data("data: [DONE]\n")]).await;
+        assert_eq!(run.last(), ("data: [DONE]\n".to_owned(), "complete"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_breaks_after_an_ending_is_no_second_one() {
+        let pause = || Pause(Duration::from_millis(1));
+        for (ending, how) in [(STOP, "complete"), (ERROR, "told")] {
+            for tail in [
+                vec![],
+                vec![Reset],
+                vec![pause(), Reset],
+                vec![pause(), Silence],
+            ] {
+                let run = anthropic(&[&[Data(DELTA), Data(ending)][..], &tail].concat()).await;
+                assert_eq!(run.everything(), format!("{DELTA}{ending}"));
+                assert_eq!(run.last().1, how);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_a_stream_at_its_deadline_and_every_byte_begins_it_anew() {
+        let nearly = Pause(IDLE / 3 * 2);
+        let run = anthropic(&[
+            Data(DELTA),
+            nearly.clone(),
+            Data("data:"),
+            nearly,
+            Data(" x"),
+            Silence,
+        ])
+        .await;
+        assert_eq!(run.last(), (String::new(), "upstream_timeout"));
+        assert_eq!(run.took, IDLE / 3 * 4 + IDLE);
+        assert_eq!(run.client.parts, [DELTA]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upstream_that_stays_open_after_its_last_event_is_left() {
+        let run = anthropic(&[Data(STOP), Silence]).await;
+        assert_eq!((run.last().1, run.took), ("complete", LINGER));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_answer_of_several_may_finish_long_before_the_others() {
+        let run = openai(&[
+            Data(FINISHED),
+            Pause(LINGER * 5),
+            Data(FINISHED),
+            Data(DONE),
+        ])
+        .await;
+        assert_eq!(run.everything(), format!("{FINISHED}{FINISHED}{DONE}"));
+        assert_eq!(run.last().1, "complete");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_leaves_is_noticed_in_silence_before_and_after_the_first_event() {
+        for begun in [vec![], vec![Data(DELTA)]] {
+            let client = Reader {
+                leaves_after: Some(Duration::from_secs(3)),
+                ..Reader::default()
+            };
+            let run = pumped(
+                Dialect::Anthropic,
+                &[&begun[..], &[Silence]].concat(),
+                client,
+            )
+            .await;
+            assert_eq!(run.last().1, "left");
+            assert!(run.took <= Duration::from_secs(3) + Watch::PATIENCE);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_sent_nothing_more_and_is_left_in_the_end() {
+        let client = Reader {
+            is_stuck: true,
+            ..Reader::default()
+        };
+        let pause = Pause(Duration::from_millis(1));
+        let run = pumped(
+            Dialect::Anthropic,
+            &[Data(DELTA), pause, Data(STOP)],
+            client,
+        )
+        .await;
+        assert_eq!(run.client.parts, [DELTA]);
+        assert_eq!((run.last().1, run.took), ("left", STALL));
+    }
 }

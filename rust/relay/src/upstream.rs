@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,14 +14,12 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioTimer;
 use wire::Dialect;
 
+use crate::connect::Connector;
 use crate::settings::{self, KeyHeader, duration};
-use crate::tls;
 
 /// A request body of a few pieces, sent without being joined, with its length known.
 #[derive(Debug, Default)]
@@ -79,7 +78,7 @@ where
 /// A backend that requests can be sent to.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    client: Client<HttpsConnector<HttpConnector>, Pieces>,
+    client: Client<Connector, Pieces>,
     bases: Vec<String>,
     turn: Cell<usize>,
     key: Option<(HeaderName, HeaderValue)>,
@@ -95,21 +94,10 @@ impl Upstream {
     /// # Errors
     /// `config` for a CA file that cannot be used, a key that is not a header value, or no URL.
     pub(crate) fn new(name: &str, settings: &settings::Upstream) -> Result<Self, Fault> {
-        let connect = duration(settings.connect_s);
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(connect));
-        http.set_keepalive(Some(Duration::from_secs(30)));
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls::client_config(settings.ca_file.as_deref())?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
         let client = Client::builder(OnThisThread)
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(duration(settings.keep_alive_s))
-            .build(connector);
+            .build(Connector::new(settings)?);
         let bases: Vec<_> = settings
             .urls
             .iter()
@@ -138,12 +126,6 @@ impl Upstream {
         &self.dialects
     }
 
-    /// Whether requests carry a key of the gateway's own, so that a 401 is the operator's matter.
-    #[must_use]
-    pub(crate) fn has_own_key(&self) -> bool {
-        self.key.is_some()
-    }
-
     /// Sends one POST and waits for the head of the answer.
     ///
     /// Replicas take turns; one that refuses the connection is passed over, which repeats nothing: no byte of the
@@ -159,85 +141,105 @@ impl Upstream {
         path_and_query: &str,
         mut headers: HeaderMap,
         body: &[Bytes],
-    ) -> Result<Response<Incoming>, Fault> {
+    ) -> Result<Response<Incoming>, Failure> {
         if let Some((name, value)) = &self.key {
             headers.insert(name.clone(), value.clone());
         }
-        let first = self.turn.get();
-        self.turn.set(first.wrapping_add(1));
-        let order = self
-            .bases
-            .iter()
-            .cycle()
-            .skip(first % self.bases.len())
-            .take(self.bases.len());
-        let attempts = async {
-            let mut refused = unreachable();
-            for base in order {
-                match self
-                    .attempt(base, path_and_query, headers.clone(), body)
-                    .await
-                {
-                    Ok(response) => return Ok(response),
-                    Err(Attempt::Unreachable) => refused = unreachable(),
-                    Err(Attempt::Broken(fault)) => return Err(fault),
-                }
-            }
-            Err(refused)
-        };
+        let attempts = self.first_that_connects(path_and_query, &headers, body);
         tokio::time::timeout(self.first_byte, attempts)
             .await
             .unwrap_or_else(|_| {
-                Err(Fault::new(
-                    Kind::UpstreamTimeout,
-                    format!(
-                        "the upstream did not answer within {} s",
-                        self.first_byte.as_secs()
-                    ),
-                ))
+                let limit_s = self.first_byte.as_secs_f64();
+                let message = format!("the upstream did not answer within {limit_s} s");
+                Err(Fault::new(Kind::UpstreamTimeout, message).into())
             })
     }
 
-    async fn attempt(
+    async fn first_that_connects(
         &self,
-        base: &str,
         path_and_query: &str,
-        headers: HeaderMap,
+        headers: &HeaderMap,
         body: &[Bytes],
-    ) -> Result<Response<Incoming>, Attempt> {
-        let uri: Uri = format!("{base}{path_and_query}").parse().map_err(|_| {
-            Attempt::Broken(Fault::new(
-                Kind::InvalidRequest,
-                "the query string is not valid",
-            ))
-        })?;
-        let mut request = Request::new(Pieces::from(body.to_vec()));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
-        self.client.request(request).await.map_err(|error| {
-            if error.is_connect() {
-                Attempt::Unreachable
-            } else {
-                Attempt::Broken(Fault::new(
-                    Kind::UpstreamError,
-                    "the upstream closed the connection before it answered; try again",
-                ))
+    ) -> Result<Response<Incoming>, Failure> {
+        let replicas = self.bases.len();
+        let first = self.turn.get();
+        self.turn.set(first.wrapping_add(1));
+        let order = self.bases.iter().cycle().skip(first % replicas);
+        let mut causes = Vec::new();
+        for base in order.take(replicas) {
+            let request = request(base, path_and_query, headers, body)?;
+            match self.client.request(request).await {
+                Ok(response) => return Ok(response),
+                Err(error) if error.is_connect() => causes.push(chain(&error)),
+                Err(error) => return Err(Failure::broken_off(&error)),
             }
-        })
+        }
+        Err(Failure::unreachable(causes))
     }
 }
 
-enum Attempt {
-    Unreachable,
-    Broken(Fault),
+fn request(
+    base: &str,
+    path_and_query: &str,
+    headers: &HeaderMap,
+    body: &[Bytes],
+) -> Result<Request<Pieces>, Fault> {
+    let uri: Uri = format!("{base}{path_and_query}")
+        .parse()
+        .map_err(|_| Fault::new(Kind::InvalidRequest, "the query string is not valid"))?;
+    let mut request = Request::new(Pieces::from(body.to_vec()));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers.clone();
+    Ok(request)
 }
 
-fn unreachable() -> Fault {
-    Fault::new(
-        Kind::UpstreamError,
-        "the upstream cannot be reached at the moment; try again",
-    )
+/// Why there is no answer: what the client is told, and what only the operator is.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) fault: Fault,
+    pub(crate) cause: Option<String>,
+}
+
+impl Failure {
+    fn unreachable(mut causes: Vec<String>) -> Self {
+        causes.dedup();
+        Self {
+            fault: Fault::new(
+                Kind::UpstreamError,
+                "the upstream cannot be reached at the moment; try again",
+            ),
+            cause: Some(causes.join("; ")),
+        }
+    }
+
+    fn broken_off(error: &dyn Error) -> Self {
+        Self {
+            fault: Fault::new(
+                Kind::UpstreamError,
+                "the upstream closed the connection before it answered; try again",
+            ),
+            cause: Some(chain(error)),
+        }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self { fault, cause: None }
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        next = error.source();
+    }
+    line
 }
 
 fn key(
