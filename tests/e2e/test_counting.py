@@ -132,6 +132,13 @@ def test_gives_back_what_was_not_served(scene: Scene, what: str) -> None:
     assert len(scene.upstream.requests) == (0 if model == "lost" else 1)
 
 
+def test_gives_back_a_stream_whose_only_event_is_an_error(scene: Scene) -> None:
+    scene.upstream.respond("/v1/messages", Answer(chunks=[ERROR]))
+    with counts(scene.caller, 0):
+        reply = scene.caller.ask(model="steady", stream=True)
+    assert (reply.status_code, reply.content) == (200, ERROR)
+
+
 @pytest.mark.parametrize("what", COUNTED)
 def test_counts_one_for_what_was_served(scene: Scene, what: str) -> None:
     model, answer = COUNTED[what]

@@ -2,6 +2,7 @@
 
 use fault::Fault;
 use pyo3::IntoPyObjectExt;
+use pyo3::PyClass;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -76,6 +77,18 @@ impl Completion {
     /// Resolves with `None`, for a caller that holds the interpreter.
     pub(crate) fn finish(mut self, py: Python<'_>) {
         self.wake(py, &py.None(), false);
+    }
+
+    /// Has the event loop call `callback` in its own thread, while the future is not resolved.
+    pub(crate) fn call_soon<T: PyClass>(
+        &self,
+        py: Python<'_>,
+        callback: PyResult<Py<T>>,
+    ) -> PyResult<()> {
+        if let Some((event_loop, _)) = &self.waiting {
+            event_loop.call_method1(py, pyo3::intern!(py, "call_soon_threadsafe"), (callback?,))?;
+        }
+        Ok(())
     }
 
     fn wake(&mut self, py: Python<'_>, value: &Py<PyAny>, failed: bool) {

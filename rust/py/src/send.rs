@@ -85,7 +85,12 @@ impl AsgiClient {
         }
         let (signal, drained) = oneshot::channel();
         let callback = Py::new(py, Drained(Mutex::new(Some(signal))))?;
-        taken.call_method1(pyo3::intern!(py, "add_done_callback"), (callback,))?;
+        let name = pyo3::intern!(py, "add_done_callback");
+        taken.call_method1(name, (callback.clone_ref(py),))?;
+        // Over since before the callback was added, it calls without waking a loop that sleeps.
+        if taken.call_method0(pyo3::intern!(py, "done"))?.is_truthy()? {
+            fire(&callback.get().0);
+        }
         Ok(Sent::Full(drained))
     }
 }
@@ -120,8 +125,11 @@ impl Client for AsgiClient {
                 receive: self.receive.clone_ref(py),
                 signal: Mutex::new(Some(signal)),
             };
-            // An error here drops the signal, which reads as "will never tell".
-            let _ = Py::new(py, listener).and_then(|listener| listen(listener.bind(py)));
+            // On the event loop's own thread: an awaitable that is over already calls back with `call_soon`, which
+            // does not wake a loop that sleeps. An error here drops the signal, which reads as "will never tell".
+            if let Some(completion) = &self.completion {
+                let _ = completion.call_soon(py, Py::new(py, listener));
+            }
         });
         left
     }
@@ -147,8 +155,12 @@ struct Left {
 
 #[pymethods]
 impl Left {
-    fn __call__(slf: &Bound<'_, Self>, awaitable: &Bound<'_, PyAny>) -> PyResult<()> {
+    #[pyo3(signature = (awaitable=None))]
+    fn __call__(slf: &Bound<'_, Self>, awaitable: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let py = slf.py();
+        let Some(awaitable) = awaitable else {
+            return listen(slf);
+        };
         let message = awaitable.call_method0(pyo3::intern!(py, "result"))?;
         let kind = message.get_item(pyo3::intern!(py, "type"))?;
         if kind.eq(pyo3::intern!(py, "http.disconnect"))? {

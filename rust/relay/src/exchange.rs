@@ -8,8 +8,6 @@ use bytes::Bytes;
 use fault::{Fault, Kind};
 use futures_util::FutureExt;
 use http::Response;
-use http_body::Body as _;
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use quota::Window;
 use wire::{Dialect, Operation, Peek};
@@ -23,9 +21,6 @@ use crate::pump::{End, Pump, STALL};
 use crate::record::{Outcome, Record};
 use crate::upstream::{Failure, Upstream};
 use crate::watch::Watch;
-
-/// An answer that is not a stream is read whole up to this size, so that a failure in it is still a clean one.
-const WHOLE_BYTES: usize = 1024 * 1024;
 
 /// What a client asked.
 #[derive(Debug)]
@@ -90,28 +85,32 @@ pub async fn run(core: Rc<Core>, asked: Asked, plan: Plan, record: Record, clien
     metrics.stream_ended();
 }
 
-struct Exchange<C> {
+/// A request that is being served. `whole.rs` holds the answers that are no streams.
+pub(crate) struct Exchange<C> {
     core: Rc<Core>,
-    dialect: Dialect,
+    pub(crate) dialect: Dialect,
     request_id: String,
-    record: Option<Record>,
-    client: C,
-    watch: Watch,
-    answering: bool,
+    pub(crate) record: Option<Record>,
+    pub(crate) client: C,
+    pub(crate) watch: Watch,
+    /// Whether anything has been sent: from then on a fault can only be an event.
+    pub(crate) answering: bool,
 }
 
 /// What became of the answer to a request that reached the upstream.
-enum Served {
+pub(crate) enum Served {
     /// The use of it counts.
     Counts,
     /// Nothing of worth was delivered: given back first, then this goes out.
     GiveBack(Answer),
 }
 
-struct Answer {
-    head: Head,
-    body: Vec<Bytes>,
-    outcome: Outcome,
+/// What is still to be sent; `head` is None if it has gone.
+pub(crate) struct Answer {
+    pub(crate) head: Option<Head>,
+    pub(crate) body: Vec<Bytes>,
+    pub(crate) status: u16,
+    pub(crate) outcome: Outcome,
 }
 
 impl<C: Client> Exchange<C> {
@@ -130,7 +129,8 @@ impl<C: Client> Exchange<C> {
             Ok(Served::Counts) => Ok(()),
             Ok(Served::GiveBack(answer)) => {
                 self.give_back(taken).await;
-                self.finish(&answer.head, &answer.body, answer.outcome)
+                let head = answer.head.as_ref();
+                self.last(head, &answer.body, answer.outcome, answer.status)
                     .await;
                 Ok(())
             }
@@ -208,6 +208,10 @@ impl<C: Client> Exchange<C> {
         }
     }
 
+    fn has_content(&self) -> bool {
+        self.record.as_ref().is_some_and(Record::has_content)
+    }
+
     fn noted(&mut self, failure: Failure) -> Fault {
         if let (Some(record), Some(cause)) = (&mut self.record, failure.cause) {
             record.note(cause);
@@ -267,6 +271,15 @@ impl<C: Client> Exchange<C> {
                 self.last(head.as_ref(), &last, Outcome::Complete, status)
                     .await;
             }
+            End::Told { last } if !self.has_content() => {
+                // The error is all there was: the upstream refused, only late.
+                return Ok(Served::GiveBack(Answer {
+                    head,
+                    body: last,
+                    status,
+                    outcome: Outcome::Failed,
+                }));
+            }
             End::Told { last } => {
                 self.last(head.as_ref(), &last, Outcome::Broken, status)
                     .await;
@@ -288,166 +301,19 @@ impl<C: Client> Exchange<C> {
         Ok(Served::Counts)
     }
 
-    async fn whole(
-        &mut self,
-        mut head: Head,
-        mut body: Incoming,
-        upstream: &Upstream,
-    ) -> Result<Served, Fault> {
-        // Promised to the client for a large answer: one that is cut short can then not look whole.
-        let promised = body.size_hint().exact();
-        let mut pieces = Vec::new();
-        let mut bytes = 0;
-        loop {
-            let Some(frame) = self.next(&mut body, upstream).await? else {
-                self.close(Outcome::ClientLeft, head.status);
-                return Ok(Served::Counts);
-            };
-            let Some(data) = frame else { break };
-            bytes += data.len();
-            pieces.push(data);
-            if bytes > WHOLE_BYTES {
-                if let Some(length) = promised {
-                    head.push("content-length", length.to_string());
-                }
-                return self.large(head, pieces, body, upstream).await;
-            }
-        }
-        let joined = join(pieces, bytes);
-        if let Some(record) = &mut self.record {
-            record.usage = wire::usage::usage_of_body(self.dialect, &joined);
-            record.content_delivered();
-        }
-        head.push("content-length", bytes.to_string());
-        self.finish(&head, &[joined], Outcome::Complete).await;
-        Ok(Served::Counts)
-    }
-
-    /// Passes on an answer too large to be held: from the first part on, a failure can only cut it short.
-    async fn large(
-        &mut self,
-        head: Head,
-        pieces: Vec<Bytes>,
-        mut body: Incoming,
-        upstream: &Upstream,
-    ) -> Result<Served, Fault> {
-        let status = head.status;
-        self.answering = true;
-        self.watch.arm(&mut self.client);
-        let mut sent = self.client.send(Some(&head), &pieces, true);
-        loop {
-            if !self.drained(sent).await {
-                self.close(Outcome::ClientLeft, status);
-                return Ok(Served::Counts);
-            }
-            match self.next(&mut body, upstream).await {
-                Ok(Some(Some(data))) => sent = self.client.send(None, &[data], true),
-                Ok(Some(None)) => {
-                    self.last(None, &[], Outcome::Complete, status).await;
-                    return Ok(Served::Counts);
-                }
-                Ok(None) => {
-                    self.close(Outcome::ClientLeft, status);
-                    return Ok(Served::Counts);
-                }
-                Err(fault) => {
-                    if let Some(record) = &mut self.record {
-                        record.fail(&fault, status, Outcome::Broken);
-                    }
-                    self.last(None, &[], Outcome::Broken, status).await;
-                    return Ok(Served::Counts);
-                }
-            }
-        }
-    }
-
-    /// The next data of a body: `None` if the client left, `Some(None)` at the end.
-    async fn next(
-        &mut self,
-        body: &mut Incoming,
-        upstream: &Upstream,
-    ) -> Result<Option<Option<Bytes>>, Fault> {
-        let mut quiet = pin!(tokio::time::sleep(upstream.idle));
-        let mut unwatched = pin!(tokio::time::sleep(Watch::PATIENCE));
-        loop {
-            let frame = tokio::select! {
-                biased;
-                () = self.watch.left() => return Ok(None),
-                frame = body.frame() => frame,
-                () = unwatched.as_mut(), if !self.watch.armed() => {
-                    self.watch.arm(&mut self.client);
-                    continue;
-                }
-                () = quiet.as_mut() => {
-                    return Err(Fault::new(Kind::UpstreamTimeout, "the upstream fell silent"));
-                }
-            };
-            match frame {
-                None => return Ok(Some(None)),
-                Some(Err(_)) => {
-                    return Err(Fault::new(
-                        Kind::UpstreamError,
-                        "the connection to the upstream broke in the middle of its answer; try again",
-                    ));
-                }
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(Some(data)));
-                    }
-                }
-            }
-        }
-    }
-
-    /// An upstream's own refusal: its words in the client's dialect pass, anything else gets ours.
-    async fn refused(
-        &mut self,
-        status: u16,
-        mut head: Head,
-        response: Response<Incoming>,
-        upstream: &Upstream,
-    ) -> Result<Answer, Fault> {
-        let json = answer::is_json(&response) && answer::is_plain(&response);
-        let retry_after = answer::retry_after(&response);
-        let mut body = response.into_body();
-        let mut pieces = Vec::new();
-        let mut bytes = 0;
-        let whole = loop {
-            match self.next(&mut body, upstream).await {
-                Ok(Some(Some(data))) if bytes + data.len() <= WHOLE_BYTES => {
-                    bytes += data.len();
-                    pieces.push(data);
-                }
-                end => break matches!(end, Ok(Some(None))),
-            }
-        };
-        let passable = json && whole;
-        if let Some(record) = &mut self.record {
-            record.note(format!("the upstream answered {status}"));
-        }
-        // The client's own credential never goes upstream, so a refused one is the gateway's.
-        if !passable || matches!(status, 401 | 403) || !(400..=599).contains(&status) {
-            return Err(answer::in_our_words(status, retry_after));
-        }
-        head.push("content-length", bytes.to_string());
-        if let Some(record) = &mut self.record {
-            let fault = answer::in_our_words(status, retry_after);
-            record.fail(&fault, status, Outcome::Failed);
-        }
-        Ok(Answer {
-            head,
-            body: pieces,
-            outcome: Outcome::Failed,
-        })
-    }
-
     /// Sends a whole answer and ends the exchange.
-    async fn finish(&mut self, head: &Head, body: &[Bytes], outcome: Outcome) {
+    pub(crate) async fn finish(&mut self, head: &Head, body: &[Bytes], outcome: Outcome) {
         self.last(Some(head), body, outcome, head.status).await;
     }
 
     /// Accounts first, then sends the last part: whoever has read the answer finds it counted.
-    async fn last(&mut self, head: Option<&Head>, body: &[Bytes], outcome: Outcome, status: u16) {
+    pub(crate) async fn last(
+        &mut self,
+        head: Option<&Head>,
+        body: &[Bytes],
+        outcome: Outcome,
+        status: u16,
+    ) {
         self.answering = true;
         self.close(outcome, status);
         let sent = self.client.send(head, body, false);
@@ -455,7 +321,7 @@ impl<C: Client> Exchange<C> {
     }
 
     /// Whether a part that was sent has been taken, rather than the client having left.
-    async fn drained(&mut self, sent: Sent) -> bool {
+    pub(crate) async fn drained(&mut self, sent: Sent) -> bool {
         let drained = match sent {
             Sent::Ready => return true,
             Sent::Gone => return false,
@@ -470,7 +336,7 @@ impl<C: Client> Exchange<C> {
         }
     }
 
-    fn close(&mut self, outcome: Outcome, status: u16) {
+    pub(crate) fn close(&mut self, outcome: Outcome, status: u16) {
         if let Some(mut record) = self.record.take() {
             record.outcome = outcome;
             record.status = status;
@@ -505,15 +371,4 @@ impl<C: Client> Exchange<C> {
         self.finish(&head, &[Bytes::from(answer.body)], outcome)
             .await;
     }
-}
-
-fn join(mut pieces: Vec<Bytes>, bytes: usize) -> Bytes {
-    if pieces.len() == 1 {
-        return pieces.pop().unwrap_or_default();
-    }
-    let mut joined = Vec::with_capacity(bytes);
-    for piece in pieces {
-        joined.extend_from_slice(&piece);
-    }
-    Bytes::from(joined)
 }

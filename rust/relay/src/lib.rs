@@ -18,3 +18,4 @@ pub mod settings;
 mod tls;
 mod upstream;
 mod watch;
+mod whole;

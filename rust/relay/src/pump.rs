@@ -46,7 +46,6 @@ pub(crate) enum End {
 pub(crate) struct Pump<'a, B> {
     head: Option<Head>,
     body: B,
-    dialect: Dialect,
     idle: Duration,
     frames: Frames,
     observer: Observer,
@@ -85,7 +84,6 @@ where
         Self {
             head: Some(head),
             body,
-            dialect,
             idle,
             frames: Frames::new(),
             observer: Observer::new(dialect),
@@ -237,10 +235,8 @@ where
 
     /// How long the upstream may be silent now.
     fn patience(&self) -> Duration {
-        let told = self.observer.error().is_some();
-        // On chat completions one answer of several says that it is finished while others go on.
-        let finished = self.observer.finished() && self.dialect == Dialect::Anthropic;
-        if told || finished { LINGER } else { self.idle }
+        let over = self.observer.closed() || self.observer.error().is_some();
+        if over { LINGER } else { self.idle }
     }
 }
 

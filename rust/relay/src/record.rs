@@ -172,6 +172,10 @@ impl Record {
             .get_or_insert_with(|| self.started.elapsed());
     }
 
+    pub(crate) fn has_content(&self) -> bool {
+        self.first_token.is_some()
+    }
+
     /// The `server-timing` header: the gateway's own part and the upstream's, in milliseconds.
     pub(crate) fn server_timing(&self) -> String {
         let gateway = self

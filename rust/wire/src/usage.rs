@@ -55,6 +55,7 @@ pub struct Observer {
     dialect: Dialect,
     usage: Usage,
     ended: bool,
+    closed: bool,
     error: Option<StreamError>,
 }
 
@@ -66,6 +67,7 @@ impl Observer {
             dialect,
             usage: Usage::default(),
             ended: false,
+            closed: false,
             error: None,
         }
     }
@@ -96,6 +98,13 @@ impl Observer {
         self.ended && self.error.is_none()
     }
 
+    /// Whether the terminal event has been seen (`message_stop`, `[DONE]`): nothing can follow. A finish
+    /// reason alone does not close: other choices, or the usage, may follow.
+    #[must_use]
+    pub fn closed(&self) -> bool {
+        self.closed
+    }
+
     /// The first error reported in the stream.
     #[must_use]
     pub fn error(&self) -> Option<&StreamError> {
@@ -110,7 +119,7 @@ impl Observer {
                     self.usage.merge(&anthropic_usage(&Head::of(&data)));
                 }
             }
-            b"message_stop" => self.ended = true,
+            b"message_stop" => self.close(),
             b"error" => {
                 let data = sse::data(frame).unwrap_or_default();
                 self.fail(error_kind(&Head::of(&data)));
@@ -125,7 +134,7 @@ impl Observer {
             return false;
         };
         if &*data == b"[DONE]" {
-            self.ended = true;
+            self.close();
             return false;
         }
         if values(&FINDERS.usage, &data).any(|value| !value.starts_with(b"null")) {
@@ -149,6 +158,11 @@ impl Observer {
             .content
             .iter()
             .any(|name| values(name, delta).any(is_filled))
+    }
+
+    fn close(&mut self) {
+        self.ended = true;
+        self.closed = true;
     }
 
     fn openai_error(&mut self, data: &[u8]) {
@@ -507,6 +521,8 @@ data: [DONE]
     fn a_finish_reason_ends_an_openai_stream_without_done() {
         let whole = OPENAI.split_once("data: [DONE]").unwrap().0;
         assert!(observed(OpenAi, whole).finished());
+        assert!(!observed(OpenAi, whole).closed());
+        assert!(observed(OpenAi, &format!("{whole}data: [DONE]\n\n")).closed());
     }
 
     #[test]
