@@ -117,6 +117,9 @@ class RunningClaude:
             ) from None
         for reader in self._readers:
             reader.join()
+        for pipe in (self._process.stdout, self._process.stderr):
+            assert pipe
+            pipe.close()
         if self._temporary:
             shutil.rmtree(self._folder, ignore_errors=True)
         duration_s = time.monotonic() - self._started_at

@@ -1,8 +1,7 @@
-"""`llm-gateway demo`, which `make run` runs: the gateway, a scripted upstream, and one subscriber per tier."""
+"""`llm-gateway demo`, which `make run` runs: the gateway, a scripted upstream, one subscriber per tier."""
 
 import http.client
-import json
-import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -10,139 +9,139 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
 
-import yaml
-
-from llm_gateway.cli import console
+from llm_gateway.cli import console, demo_settings, request_line
 from llm_gateway.config import load
 from llm_gateway.config.schema import Settings
-from llm_gateway.errors import ConfigError
 
-_TIERS = ("free", "pro", "enterprise")
 _START_S = 20.0
+_PORTS_TRIED = 100
+
+Process = subprocess.Popen[str]
 
 
 def run(port: int) -> int:
-    """Runs until interrupted; the exit status is the gateway's, or 1 if it cannot start."""
-    if _taken(port):
-        console.complain(f"port {port} is in use; choose another: make run PORT={port + 1}")
+    """Runs until interrupted, which is status 0; 1 if the gateway cannot start or ends by itself.
+
+    Port 0 stands for any free one.
+    """
+    if problem := _problem_with(port):
+        console.complain(problem)
         return 1
+    # A closed terminal and `kill` leave no process behind either.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with ExitStack() as running:
+            return _run(port or _free_port(), running)
+    except KeyboardInterrupt:
+        console.say(console.faint("\nStopped."))
+        return 0
+
+
+def _run(port: int, running: ExitStack) -> int:
     folder = Path(load.data_dir()) / "demo"
-    folder.mkdir(parents=True, exist_ok=True)
     upstream_port = _free_port()
-    config = folder / "gateway.yaml"
-    keys = _keys(folder / "keys.json")
-    config.write_text(_config(folder, upstream_port, keys), encoding="utf-8")
+    upstream_url = f"http://127.0.0.1:{upstream_port}"
+    try:
+        config, keys = demo_settings.write(folder, upstream_url)
+    except OSError as error:
+        console.complain(
+            f"{folder}: {error.strerror}; set LLM_GATEWAY_DATA_DIR to a folder that can be written"
+        )
+        return 1
     settings = load.from_process(str(config))
-    with ExitStack() as running:
-        scripted = f"http://127.0.0.1:{upstream_port}"
-        uses_scripted = [name for name, upstream in settings.upstreams.items() if scripted in upstream.urls]
-        if uses_scripted:
-            running.enter_context(_process("llm_gateway.demo", str(upstream_port)))
-            _await(upstream_port)
-        arguments = ("serve", "--config", str(config), "--host", "127.0.0.1", "--port", str(port))
-        gateway = running.enter_context(_process("llm_gateway", *arguments, stderr=subprocess.PIPE))
-        assert gateway.stderr is not None  # noqa: S101 - asked for one line up
-        if not _await(port, gateway):
-            console.complain(f"the gateway did not start:\n{gateway.stderr.read()}")
-            return 1
-        _introduce(port, settings, keys, uses_scripted)
-        _follow(gateway.stderr, folder / "gateway.log")
-        return gateway.wait()
-
-
-def _config(folder: Path, upstream_port: int, keys: dict[str, str]) -> str:
-    """The demo's settings; what the environment sets comes over them when they are loaded."""
-    url = [f"http://127.0.0.1:{upstream_port}"]
-    upstreams: dict[str, Any] = {}
-    # A real backend that the environment names is used instead, and its key must not meet the scripted one's URL.
-    if not load.is_set("INTERNAL_LLM_URL"):
-        upstreams["internal"] = {"urls": url}
-    if not load.is_set("CLAUDE_API_KEY", "CLAUDE_API_URL"):
-        upstreams["anthropic"] = {"urls": url, "api_key": "demo"}
-    if not load.is_set("OPENAI_API_KEY", "OPENAI_API_URL"):
-        upstreams["openai"] = {"urls": url, "api_key": "demo"}
-    subscribers = [{"user": f"demo-{tier}", "tier": tier, "key": keys[tier]} for tier in _TIERS]
-    settings = {"data_dir": str(folder), "upstreams": upstreams, "subscribers": subscribers}
-    note = "# Written by `llm-gateway demo` at every start. A start for your own: deploy/gateway.example.yaml\n"
-    return note + yaml.safe_dump(settings, sort_keys=False)
-
-
-def _keys(file: Path) -> dict[str, str]:
-    """A key per tier, made once, so that what was pasted yesterday works today."""
-    if file.exists():
-        keys: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-        if set(keys) == set(_TIERS):
-            return keys
-    keys = {tier: f"demo-{tier}-{secrets.token_hex(8)}" for tier in _TIERS}
-    file.touch(mode=0o600)
-    file.write_text(json.dumps(keys), encoding="utf-8")
-    return keys
-
-
-def _introduce(port: int, settings: Settings, keys: dict[str, str], scripted: list[str]) -> None:
-    say, strong, faint, paste = console.say, console.strong, console.faint, console.to_paste
-    url = f"http://127.0.0.1:{port}"
-    say(f"\n{strong('LLM Gateway')} is running at {strong(url)}\n")
+    scripted = [name for name, upstream in settings.upstreams.items() if upstream_url in upstream.urls]
+    upstream: Process | None = None
     if scripted:
-        say(f"  No model is running: {', '.join(scripted)} is the built-in demo upstream, whose answers are scripted.")
-        say(faint("  Set INTERNAL_LLM_URL, CLAUDE_API_KEY or OPENAI_API_KEY to use real ones.\n"))
-    if settings.auth.provider != "keys":
-        say(f"  Tokens are those of {settings.auth.issuer}.\n")
-        return
-    for tier in _TIERS:
-        limit = settings.tiers[tier].quota[0].limit if settings.tiers[tier].quota else None
-        quota = "no limit" if limit is None else f"{limit} requests a day"
-        say(f"  {tier:<11} {keys[tier]}  {faint(quota)}")
-    say(f"\n  Claude Code, in another terminal {faint('(the free tier; any token above works)')}:\n")
-    say(paste(f"export ANTHROPIC_BASE_URL={url}"))
-    say(paste(f"export ANTHROPIC_API_KEY={keys['free']}"))
-    say(paste("claude -p 'say hello, then use a tool'" + " --allowedTools Bash"))
-    say(f"\n  The page: {strong(url + '/')}   quota: curl -H 'x-api-key: {keys['free']}' {url}/quota")
-    say(faint("  Ctrl-C stops. Requests appear below.\n"))
+        upstream = running.enter_context(_process("llm_gateway.demo", str(upstream_port)))
+        _await(upstream_port, upstream)
+    arguments = ("serve", "--config", str(config), "--host", "127.0.0.1", "--port", str(port))
+    gateway = running.enter_context(_process("llm_gateway", *arguments, stderr=subprocess.PIPE))
+    log_file = folder / "gateway.log"
+    if _await(port, gateway):
+        _introduce(f"http://127.0.0.1:{port}", settings, keys, scripted)
+        _follow(gateway, upstream, log_file)
+        console.complain(f"the gateway has ended with status {gateway.wait()}; its log: {log_file}")
+    else:
+        gateway.terminate()
+        console.complain("the gateway did not start:")
+        _follow(gateway, upstream, log_file)
+    return 1
 
 
-def _follow(lines: IO[str], log_file: Path) -> None:
-    """Shows each request in a line of its own and keeps the whole log in `log_file`."""
+def _introduce(url: str, settings: Settings, keys: dict[str, str], scripted: list[str]) -> None:
+    say, strong, faint = console.say, console.strong, console.faint
+    say(f"\n{strong('LLM Gateway')} is running at {strong(url)}\n")
+    _name_backends(settings, scripted)
+    if settings.auth.provider == "keys":
+        say("  Tokens, one per tier:\n")
+        for tier in demo_settings.TIERS:
+            say(f"    {tier:<10}  {keys[tier]:<32}  {faint(_quota(settings, tier))}")
+        say("\n  To use Claude Code, paste this into another terminal:\n")
+        say(console.to_paste(f"export ANTHROPIC_BASE_URL={url}"))
+        say(console.to_paste(f"export ANTHROPIC_API_KEY={keys['free']}"))
+        say(console.to_paste("claude -p 'say hello, then use a tool' --allowedTools Bash"))
+        say(f"\n  What is left of the quota:  curl -H 'x-api-key: {keys['free']}' {url}/quota")
+    else:
+        say(f"  Tokens come from {settings.auth.issuer}; the demo has none of its own.")
+    say(f"  How to connect, as a page:  {url}/")
+    say(faint("\nCtrl-C stops. Requests:\n"))
+
+
+def _name_backends(settings: Settings, scripted: list[str]) -> None:
+    say, faint = console.say, console.faint
+    real = [name for name in settings.upstreams if name not in scripted]
+    for name in real:
+        say(f"  The upstream {name} is {', '.join(settings.upstreams[name].urls)}.")
+    if scripted and real:
+        say(f"  No model is behind {' and '.join(scripted)}: these answers come from a built-in script.")
+    elif scripted:
+        say("  No model is running: the answers come from a built-in script.")
+        say(
+            faint(
+                "  For a real one, set INTERNAL_LLM_URL, CLAUDE_API_KEY or OPENAI_API_KEY, and start again."
+            )
+        )
+    say()
+
+
+def _quota(settings: Settings, tier: str) -> str:
+    limits = [window for window in settings.tiers[tier].quota if window.limit is not None]
+    return ", ".join(f"{window.limit} {window.unit} a {window.period}" for window in limits) or "no limit"
+
+
+def _follow(gateway: Process, upstream: Process | None, log_file: Path) -> None:
+    """Shows each request in a line and keeps the whole log in `log_file`, until the gateway ends."""
+    assert gateway.stderr is not None  # noqa: S101 - it was started with one
     with log_file.open("a", encoding="utf-8") as log:
-        for line in lines:
+        for line in gateway.stderr:
             log.write(line)
             log.flush()
-            if shown := _shown(line):
+            if shown := request_line.shown(line):
                 console.say(shown)
-
-
-def _shown(line: str) -> str | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return line.rstrip()
-    if record.get("event") == "request":
-        mark = console.good("✓") if record["status"] < 400 else console.bad("✗")
-        route = record.get("route", record.get("fault", ""))
-        who = record.get("tier", "-")
-        total = f"{record['total_ms']:.0f} ms"
-        return f"  {mark} {record['ts'][11:19]} {who:<10} {record['api']:<16} {route}  {record['status']}  {console.faint(total)}"
-    if record.get("level") in {"warning", "error"}:
-        return f"  {console.bad('!')} {record.get('event')} {record.get('exception', '')}"
-    return None
+            if upstream is not None and upstream.poll() is not None:
+                console.complain("the built-in upstream has ended: stop with Ctrl-C, and start again")
+                upstream = None
 
 
 @contextmanager
-def _process(module: str, *arguments: str, stderr: int | None = None) -> Iterator[subprocess.Popen[str]]:
+def _process(module: str, *arguments: str, stderr: int | None = None) -> Iterator[Process]:
     command = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(command, stderr=stderr, text=True) as process:  # noqa: S603 - our own modules
+    # In a session of its own Ctrl-C does not reach it: it ends when it is told to, before what it depends on.
+    with subprocess.Popen(command, stderr=stderr, text=True, start_new_session=True) as process:  # noqa: S603
         try:
             yield process
         finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
             process.terminate()
 
 
-def _await(port: int, process: subprocess.Popen[str] | None = None) -> bool:
+def _await(port: int, process: Process) -> bool:
     """Whether `/health` on a loopback port answered in time, and before `process` ended."""
     until = time.monotonic() + _START_S
-    while time.monotonic() < until and (process is None or process.poll() is None):
+    while time.monotonic() < until and process.poll() is None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
         try:
             connection.request("GET", "/health")
@@ -155,9 +154,27 @@ def _await(port: int, process: subprocess.Popen[str] | None = None) -> bool:
     return False
 
 
-def _taken(port: int) -> bool:
+def _problem_with(port: int) -> str | None:
+    if not 0 <= port <= 65535:
+        return f"{port} is not a port; allowed: 1 to 65535"
+    error = _refusal(port)
+    if error is None:
+        return None
+    higher = range(max(port, 1023) + 1, min(port + _PORTS_TRIED, 65536))
+    free = next((other for other in higher if _refusal(other) is None), 0)
+    advice = f"choose another: make run PORT={free}, or llm-gateway demo --port {free}"
+    return f"port {port}: {(error.strerror or '').lower()}; {advice}"
+
+
+def _refusal(port: int) -> OSError | None:
+    """Why a server cannot listen on a loopback port, if so."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error
+    return None
 
 
 def _free_port() -> int:
