@@ -8,9 +8,9 @@ use counters::Counter;
 
 /// Lines that may wait for the writer; beyond that they are dropped and counted.
 const QUEUE_LINES: usize = 16 * 1024;
-/// Lines are joined up to this size for one write.
-const WRITE_BYTES: usize = 64 * 1024;
-
+/// Lines are joined up to this size for one write: that much a pipe takes in one piece (`PIPE_BUF` on Linux), so the
+/// lines of several workers never land inside each other.
+const WRITE_BYTES: usize = 4096;
 /// How long the writer lets lines gather: waking it for each would cost every request a context switch.
 const GATHER: Duration = Duration::from_millis(5);
 /// A flush waits no longer than this for the writer.
@@ -37,7 +37,7 @@ impl Log {
         let (queue, lines) = sync_channel(QUEUE_LINES);
         std::thread::Builder::new()
             .name("gateway-log".into())
-            .spawn(move || write_all(&lines))?;
+            .spawn(move || write_all(&lines, &mut std::io::stderr()))?;
         Ok(Self { queue, dropped })
     }
 
@@ -57,31 +57,75 @@ impl Log {
     }
 }
 
-fn write_all(entries: &Receiver<Entry>) {
+fn write_all(entries: &Receiver<Entry>, stream: &mut impl Write) {
     let mut buffer = Vec::with_capacity(WRITE_BYTES);
-    let mut flushed = Vec::new();
     while let Ok(entry) = entries.recv() {
         std::thread::sleep(GATHER);
         let mut next = Some(entry);
         while let Some(entry) = next {
             match entry {
                 Entry::Line(line) => {
+                    if buffer.len() + line.len() >= WRITE_BYTES {
+                        write(&mut buffer, stream);
+                    }
                     buffer.extend_from_slice(line.as_bytes());
                     buffer.push(b'\n');
                 }
-                Entry::Flush(done) => flushed.push(done),
+                Entry::Flush(done) => {
+                    write(&mut buffer, stream);
+                    let _ = done.try_send(());
+                }
             }
-            next = if buffer.len() < WRITE_BYTES {
-                entries.try_recv().ok()
-            } else {
-                None
-            };
+            next = entries.try_recv().ok();
         }
+        write(&mut buffer, stream);
+    }
+}
+
+fn write(buffer: &mut Vec<u8>, stream: &mut impl Write) {
+    if !buffer.is_empty() {
         // A closed standard error leaves nobody to tell.
-        let _ = std::io::stderr().write_all(&buffer);
+        let _ = stream.write_all(buffer);
         buffer.clear();
-        for done in flushed.drain(..) {
-            let _ = done.try_send(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::mpsc::sync_channel;
+
+    use super::{Entry, WRITE_BYTES, write_all};
+
+    #[derive(Default)]
+    struct Writes(Vec<Vec<u8>>);
+
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.push(bytes.to_vec());
+            Ok(bytes.len())
         }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn writes_whole_lines_in_pieces_that_a_pipe_takes_at_once() {
+        let lines: Vec<String> = (0..200).map(|number| "x".repeat(number * 7)).collect();
+        let (queue, entries) = sync_channel(lines.len());
+        for line in &lines {
+            queue.send(Entry::Line(line.clone())).unwrap();
+        }
+        drop(queue);
+        let mut writes = Writes::default();
+        write_all(&entries, &mut writes);
+        for written in &writes.0 {
+            assert!(written.len() <= WRITE_BYTES && written.ends_with(b"\n"));
+        }
+        let text = String::from_utf8(writes.0.concat()).unwrap();
+        assert!(text.lines().eq(lines.iter().map(String::as_str)));
+        assert!(writes.0.len() < lines.len() / 2);
     }
 }
