@@ -16,8 +16,8 @@ pub(crate) enum Taken {
     Nothing,
     /// Reserved before the request.
     Lease(Lease),
-    /// A tier without limits: noted while the upstream works, nobody waits for it.
-    Noted(JoinHandle<()>, Vec<Bucket>),
+    /// A tier without limits: noted while the upstream works, nobody waits for it. Tells whether it was.
+    Noted(JoinHandle<bool>, Vec<Bucket>),
 }
 
 /// Takes one of each window, or refuses.
@@ -57,8 +57,10 @@ impl Taken {
             Self::Nothing => return Ok(()),
             Self::Lease(lease) => core.call(lease.refund(core.store())).await,
             Self::Noted(noting, buckets) => {
-                // Refunding before the note has landed would find nothing to give back.
-                let _ = noting.await;
+                // Before the note has landed there is nothing to give back, and never if it has not.
+                if !noting.await.unwrap_or(false) {
+                    return Ok(());
+                }
                 core.call(core.store().refund(&buckets)).await
             }
         };
@@ -70,9 +72,11 @@ fn note(core: &Rc<Core>, user: &str, buckets: Vec<Bucket>) -> Taken {
     let noting = tokio::task::spawn_local({
         let (core, user, buckets) = (Rc::clone(core), user.to_owned(), buckets.clone());
         async move {
-            if let Ok(counts) = core.call(core.store().record(&buckets)).await {
-                core.show(&user, &counts);
+            let noted = core.call(core.store().record(&buckets)).await;
+            if let Ok(counts) = &noted {
+                core.show(&user, counts);
             }
+            noted.is_ok()
         }
     });
     Taken::Noted(noting, buckets)
