@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
+import redis
 
+from tests.servers.gateway import redis_server
 from tests.servers.keycloak import Keycloak, UnavailableError
 from tests.servers.scripted import ScriptedUpstream
 
@@ -30,3 +32,18 @@ def upstream(shared_upstream: ScriptedUpstream) -> ScriptedUpstream:
     """The same, with no answer set and no request seen."""
     shared_upstream.forget()
     return shared_upstream
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis for a file of tests."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[redis.Redis]:
+    """The same, emptied, to look into."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        client.flushall()
+        yield client

@@ -3,38 +3,20 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.servers.gateway import clean_environment, free_port, redis_server, settings
+from tests.servers.gateway import clean_environment, free_port, settings
 from tests.servers.keycloak import Keycloak
 from tests.servers.scripted import Answer, ScriptedUpstream
 
 Ended = subprocess.CompletedProcess[str]
 
 SECRETS = ("key-of-fred-free", "upstream-anthropic-key", "upstream-openai-key", "sk-in-the-environment")
-
-
-@pytest.fixture(scope="module")
-def upstream_of_all() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def upstream(upstream_of_all: ScriptedUpstream) -> ScriptedUpstream:
-    upstream_of_all.forget()
-    return upstream_of_all
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
-        yield url
 
 
 def run(folder: Path, *words: str, environment: Mapping[str, str] | None = None) -> Ended:

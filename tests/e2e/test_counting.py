@@ -70,18 +70,12 @@ class Scene(NamedTuple):
     caller: Caller
 
 
-@pytest.fixture(scope="module")
-def upstream_of_all() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream() as upstream:
-        yield upstream
-
-
 @pytest.fixture(
     scope="module", params=[pytest.param("redis", marks=pytest.mark.requires("redis-server")), "sqlite"]
 )
 def gateway(
     request: pytest.FixtureRequest,
-    upstream_of_all: ScriptedUpstream,
+    shared_upstream: ScriptedUpstream,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("counting")
@@ -89,13 +83,13 @@ def gateway(
         quota = {}
         if request.param == "redis":
             quota = {"redis_url": stack.enter_context(redis_server(folder / "redis"))}
-        yield stack.enter_context(Gateway(folder, configuration(upstream_of_all.url, quota)))
+        yield stack.enter_context(Gateway(folder, configuration(shared_upstream.url, quota)))
 
 
 @pytest.fixture(params=[PRO, ENTERPRISE], ids=["limited", "unlimited"])
-def scene(request: pytest.FixtureRequest, gateway: Gateway, upstream_of_all: ScriptedUpstream) -> Scene:
-    upstream_of_all.forget()
-    return Scene(gateway, upstream_of_all, Caller(gateway.url, request.param))
+def scene(request: pytest.FixtureRequest, gateway: Gateway, shared_upstream: ScriptedUpstream) -> Scene:
+    shared_upstream.forget()
+    return Scene(gateway, shared_upstream, Caller(gateway.url, request.param))
 
 
 def configuration(url: str, quota: dict[str, str]) -> dict[str, object]:
@@ -223,15 +217,15 @@ def test_does_not_count_what_costs_nothing(scene: Scene) -> None:
     assert [request.path for request in scene.upstream.requests] == ["/v1/messages/count_tokens"]
 
 
-def test_counts_one_when_the_gateway_is_killed(upstream_of_all: ScriptedUpstream, tmp_path: Path) -> None:
-    upstream_of_all.forget()
-    upstream_of_all.respond("/v1/messages", Answer.never())
-    config = configuration(upstream_of_all.url, {})
+def test_counts_one_when_the_gateway_is_killed(shared_upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    shared_upstream.forget()
+    shared_upstream.respond("/v1/messages", Answer.never())
+    config = configuration(shared_upstream.url, {})
     with Gateway(tmp_path, config) as gateway, asked(Caller(gateway.url, FREE)):
-        upstream_of_all.wait_for_requests(1)
+        shared_upstream.wait_for_requests(1)
         # The server first, or it would raise the worker again.
         for pid in (gateway.process.pid, *gateway.worker_pids()):
             os.kill(pid, signal.SIGKILL)
-        upstream_of_all.wait_until_client_closed()
+        shared_upstream.wait_until_client_closed()
     with Gateway(tmp_path, config) as gateway:
         assert Caller(gateway.url, FREE).used() == 1

@@ -16,7 +16,7 @@ import redis
 from llm_gateway.auth.refusal import MESSAGE
 from tests.servers.caller import APIS, Api, Caller, Header
 from tests.servers.claude_code import TokenVariable, run_claude
-from tests.servers.gateway import Gateway, redis_server, settings
+from tests.servers.gateway import Gateway, settings
 from tests.servers.issuer import Signer, base64url
 from tests.servers.keycloak import SECRETS, Keycloak
 from tests.servers.scripted import ScriptedUpstream
@@ -33,38 +33,13 @@ SERVED = {
 
 
 @pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
-        yield url
-
-
-@pytest.fixture
-def store(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        client.flushall()
-        yield client
-
-
-@pytest.fixture(scope="module")
-def upstream_of_all() -> Iterator[ScriptedUpstream]:
-    with ScriptedUpstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def upstream(upstream_of_all: ScriptedUpstream) -> ScriptedUpstream:
-    upstream_of_all.forget()
-    return upstream_of_all
-
-
-@pytest.fixture(scope="module")
 def gateway(
     keycloak: Keycloak,
     redis_url: str,
-    upstream_of_all: ScriptedUpstream,
+    shared_upstream: ScriptedUpstream,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Gateway]:
-    config = configuration(keycloak, redis_url, upstream_of_all, leeway_s=0)
+    config = configuration(keycloak, redis_url, shared_upstream, leeway_s=0)
     with Gateway(tmp_path_factory.mktemp("keycloak"), config) as running:
         yield running
 

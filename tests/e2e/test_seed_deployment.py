@@ -9,7 +9,7 @@ import redis
 import yaml
 
 from tests.servers.caller import Caller
-from tests.servers.gateway import Gateway, redis_server
+from tests.servers.gateway import Gateway
 from tests.servers.keycloak import Keycloak
 from tests.servers.scripted import ScriptedUpstream
 from tests.servers.waiting import eventually
@@ -37,12 +37,6 @@ def value(entry: dict[str, Any]) -> str:
 def upstream() -> Iterator[ScriptedUpstream]:
     with ScriptedUpstream() as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
