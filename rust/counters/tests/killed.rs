@@ -13,32 +13,17 @@
 )]
 
 mod families;
+mod seen;
 
 use std::env;
-use std::fs;
+
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use counters::Registry;
-use families::{ALL, REQUESTS, STREAMS, sample};
-
-fn requests(registry: &Registry) -> f64 {
-    sample(
-        &registry.render(),
-        "gateway_requests_total",
-        &[("tier", "free")],
-    )
-    .unwrap_or_default()
-}
-
-fn streams(registry: &Registry) -> f64 {
-    sample(&registry.render(), "gateway_active_streams", &[]).unwrap_or_default()
-}
-
-fn file_count(folder: &Path) -> usize {
-    fs::read_dir(folder).unwrap().count()
-}
+use families::{ALL, REQUESTS, STREAMS};
+use seen::{file_count, requests, streams};
 
 #[test]
 fn counts_survive_a_worker_killed_with_9_and_gauges_do_not() {

@@ -10,31 +10,15 @@
 )]
 
 mod families;
+mod seen;
 
 use std::fs;
-use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 
 use counters::Registry;
 use families::{ALL, DURATION, QUOTA_USED, REQUESTS, STREAMS, sample};
-
-fn requests(registry: &Registry) -> f64 {
-    sample(
-        &registry.render(),
-        "gateway_requests_total",
-        &[("tier", "free")],
-    )
-    .unwrap_or_default()
-}
-
-fn streams(registry: &Registry) -> f64 {
-    sample(&registry.render(), "gateway_active_streams", &[]).unwrap_or_default()
-}
-
-fn file_count(folder: &Path) -> usize {
-    fs::read_dir(folder).unwrap().count()
-}
+use seen::{file_count, requests, streams};
 
 #[test]
 fn no_count_is_lost_between_threads() {
