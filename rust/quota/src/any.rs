@@ -2,7 +2,7 @@
 
 use crate::redis::RedisStore;
 use crate::sqlite::SqliteStore;
-use crate::store::{Count, Decision, Store, StoreError};
+use crate::store::{Backend, Operation, Outcome, StoreError};
 use crate::window::Bucket;
 
 /// The store that the configuration names.
@@ -15,39 +15,18 @@ pub enum AnyStore {
     Sqlite(SqliteStore),
 }
 
-impl Store for AnyStore {
-    async fn reserve(&self, buckets: &[Bucket]) -> Result<Decision, StoreError> {
+impl Backend for AnyStore {
+    async fn call(&self, operation: Operation, buckets: &[Bucket]) -> Result<Outcome, StoreError> {
         match self {
-            Self::Redis(store) => store.reserve(buckets).await,
-            Self::Sqlite(store) => store.reserve(buckets).await,
-        }
-    }
-
-    async fn refund(&self, buckets: &[Bucket]) -> Result<(), StoreError> {
-        match self {
-            Self::Redis(store) => store.refund(buckets).await,
-            Self::Sqlite(store) => store.refund(buckets).await,
-        }
-    }
-
-    async fn record(&self, buckets: &[Bucket]) -> Result<Vec<Count>, StoreError> {
-        match self {
-            Self::Redis(store) => store.record(buckets).await,
-            Self::Sqlite(store) => store.record(buckets).await,
-        }
-    }
-
-    async fn read(&self, buckets: &[Bucket]) -> Result<Vec<Count>, StoreError> {
-        match self {
-            Self::Redis(store) => store.read(buckets).await,
-            Self::Sqlite(store) => store.read(buckets).await,
+            Self::Redis(store) => store.call(operation, buckets).await,
+            Self::Sqlite(store) => store.call(operation, buckets).await,
         }
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
         match self {
-            Self::Redis(store) => store.ping().await,
-            Self::Sqlite(store) => store.ping().await,
+            Self::Redis(store) => Backend::ping(store).await,
+            Self::Sqlite(store) => Backend::ping(store).await,
         }
     }
 }

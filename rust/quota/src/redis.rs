@@ -12,7 +12,7 @@ use ::redis::{
 use fault::{Fault, Kind};
 use tokio::time::{Instant, timeout_at};
 
-use crate::store::{Count, Decision, Operation, Outcome, Store, StoreError};
+use crate::store::{Backend, Operation, Outcome, StoreError};
 use crate::window::Bucket;
 use link::Link;
 
@@ -62,7 +62,9 @@ impl RedisStore {
             timeout,
         })
     }
+}
 
+impl Backend for RedisStore {
     async fn call(&self, operation: Operation, buckets: &[Bucket]) -> Result<Outcome, StoreError> {
         let mut invocation = self.script.prepare_invoke();
         invocation.arg(word(operation));
@@ -84,33 +86,6 @@ impl RedisStore {
         let reply = timeout_at(deadline, invocation.invoke_async(&mut live.connection)).await;
         let reply: Vec<i64> = live.checked(reply)?;
         outcome(&reply, buckets.len())
-    }
-}
-
-impl Store for RedisStore {
-    async fn reserve(&self, buckets: &[Bucket]) -> Result<Decision, StoreError> {
-        Ok(self
-            .call(Operation::Reserve, buckets)
-            .await?
-            .into_decision(buckets))
-    }
-
-    async fn refund(&self, buckets: &[Bucket]) -> Result<(), StoreError> {
-        self.call(Operation::Refund, buckets).await.map(drop)
-    }
-
-    async fn record(&self, buckets: &[Bucket]) -> Result<Vec<Count>, StoreError> {
-        Ok(self
-            .call(Operation::Record, buckets)
-            .await?
-            .into_counts(buckets))
-    }
-
-    async fn read(&self, buckets: &[Bucket]) -> Result<Vec<Count>, StoreError> {
-        Ok(self
-            .call(Operation::Read, buckets)
-            .await?
-            .into_counts(buckets))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -12,7 +12,7 @@ use fault::{Fault, Kind};
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use crate::store::{Count, Decision, Operation, Outcome, Store, StoreError};
+use crate::store::{Backend, Operation, Outcome, StoreError};
 use crate::window::Bucket;
 
 const QUEUE_CALLS: usize = 1024;
@@ -73,7 +73,9 @@ impl SqliteStore {
             .map_err(|error| unusable(path, &error))?;
         Ok(Self { calls, timeout })
     }
+}
 
+impl Backend for SqliteStore {
     async fn call(&self, operation: Operation, buckets: &[Bucket]) -> Result<Outcome, StoreError> {
         let (reply, answer) = oneshot::channel();
         let call = Call {
@@ -92,33 +94,6 @@ impl SqliteStore {
             Ok(Err(_)) => Err(StoreError::Unreachable("its thread has ended".into())),
             Err(_) => Err(StoreError::Timeout),
         }
-    }
-}
-
-impl Store for SqliteStore {
-    async fn reserve(&self, buckets: &[Bucket]) -> Result<Decision, StoreError> {
-        Ok(self
-            .call(Operation::Reserve, buckets)
-            .await?
-            .into_decision(buckets))
-    }
-
-    async fn refund(&self, buckets: &[Bucket]) -> Result<(), StoreError> {
-        self.call(Operation::Refund, buckets).await.map(drop)
-    }
-
-    async fn record(&self, buckets: &[Bucket]) -> Result<Vec<Count>, StoreError> {
-        Ok(self
-            .call(Operation::Record, buckets)
-            .await?
-            .into_counts(buckets))
-    }
-
-    async fn read(&self, buckets: &[Bucket]) -> Result<Vec<Count>, StoreError> {
-        Ok(self
-            .call(Operation::Read, buckets)
-            .await?
-            .into_counts(buckets))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -119,3 +119,37 @@ pub trait Store {
     /// Returns once the store has answered.
     async fn ping(&self) -> Result<(), StoreError>;
 }
+
+/// What a store has to do to be one: a single call for every operation, and an answer when asked for a sign of life.
+pub(crate) trait Backend {
+    /// Runs one operation on all buckets at once.
+    async fn call(&self, operation: Operation, buckets: &[Bucket]) -> Result<Outcome, StoreError>;
+
+    /// Returns once the store has answered.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+impl<T: Backend> Store for T {
+    async fn reserve(&self, buckets: &[Bucket]) -> Result<Decision, StoreError> {
+        let outcome = self.call(Operation::Reserve, buckets).await?;
+        Ok(outcome.into_decision(buckets))
+    }
+
+    async fn refund(&self, buckets: &[Bucket]) -> Result<(), StoreError> {
+        self.call(Operation::Refund, buckets).await.map(drop)
+    }
+
+    async fn record(&self, buckets: &[Bucket]) -> Result<Vec<Count>, StoreError> {
+        let outcome = self.call(Operation::Record, buckets).await?;
+        Ok(outcome.into_counts(buckets))
+    }
+
+    async fn read(&self, buckets: &[Bucket]) -> Result<Vec<Count>, StoreError> {
+        let outcome = self.call(Operation::Read, buckets).await?;
+        Ok(outcome.into_counts(buckets))
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Backend::ping(self).await
+    }
+}
