@@ -115,7 +115,8 @@ impl Exchange {
                 Kind::Canceled => Outcome::ClientLeft,
                 _ => Outcome::Refused,
             };
-            record.fail(&fault, answer.status, outcome);
+            record.blame(&fault);
+            record.end(outcome, answer.status);
         }
         Ok(failure::parts(py, &answer, &self.request_id))
     }

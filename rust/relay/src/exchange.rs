@@ -292,7 +292,7 @@ impl<C: Client> Exchange<C> {
                 let event = wire::stream_event(&fault, self.dialect, &self.request_id);
                 last.push(Bytes::from(event));
                 if let Some(record) = &mut self.record {
-                    record.fail(&fault, status, Outcome::Broken);
+                    record.blame(&fault);
                 }
                 self.last(head.as_ref(), &last, Outcome::Broken, status)
                     .await;
@@ -337,9 +337,8 @@ impl<C: Client> Exchange<C> {
     }
 
     pub(crate) fn close(&mut self, outcome: Outcome, status: u16) {
-        if let Some(mut record) = self.record.take() {
-            record.outcome = outcome;
-            record.status = status;
+        if let Some(record) = self.record.take() {
+            record.end(outcome, status);
         }
     }
 
@@ -352,7 +351,7 @@ impl<C: Client> Exchange<C> {
         };
         let answer = wire::shape(fault, self.dialect, &self.request_id);
         if let Some(record) = &mut self.record {
-            record.fail(fault, answer.status, outcome);
+            record.blame(fault);
             if fault.kind == Kind::Internal {
                 record.note(fault.message.clone());
             }

@@ -70,7 +70,7 @@ pub struct Record {
     /// The status sent, or that would have been sent.
     pub status: u16,
     /// How it ended.
-    pub outcome: Outcome,
+    outcome: Outcome,
     fault: Option<Kind>,
     detail: Option<String>,
     /// Usage as the upstream told it.
@@ -145,11 +145,15 @@ impl Record {
         }
     }
 
-    /// Notes a refusal or failure with the status it got.
-    pub fn fail(&mut self, fault: &Fault, status: u16, outcome: Outcome) {
+    /// Notes why the request was refused or failed.
+    pub fn blame(&mut self, fault: &Fault) {
         self.fault = Some(fault.kind);
-        self.status = status;
+    }
+
+    /// Ends the trace: counts its metrics and writes its line, with the status that was sent.
+    pub fn end(mut self, outcome: Outcome, status: u16) {
         self.outcome = outcome;
+        self.status = status;
     }
 
     /// Adds a sentence for the operator. Never bodies, tokens or keys.

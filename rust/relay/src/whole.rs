@@ -85,7 +85,7 @@ impl<C: Client> Exchange<C> {
                 }
                 Err(fault) => {
                     if let Some(record) = &mut self.record {
-                        record.fail(&fault, status, Outcome::Broken);
+                        record.blame(&fault);
                     }
                     self.last(None, &[], Outcome::Broken, status).await;
                     return Ok(Served::Counts);
@@ -164,8 +164,7 @@ impl<C: Client> Exchange<C> {
         }
         head.push("content-length", bytes.to_string());
         if let Some(record) = &mut self.record {
-            let fault = answer::in_our_words(status, retry_after);
-            record.fail(&fault, status, Outcome::Failed);
+            record.blame(&answer::in_our_words(status, retry_after));
         }
         Ok(Answer {
             head: Some(head),
