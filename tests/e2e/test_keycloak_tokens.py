@@ -62,6 +62,21 @@ async def test_refuses_a_token_of_another_audience(keycloak: Keycloak, tokens: O
     assert await is_refused(tokens, keycloak.token("paula", client_id="other-app"))
 
 
+async def test_refuses_a_token_of_another_issuer_though_its_signature_is_right(keycloak: Keycloak) -> None:
+    keys = f"{keycloak.issuer}/protocol/openid-connect/certs"
+    token = keycloak.token("paula")
+    right = authenticator(keycloak, jwks_url=keys)
+    other = OidcTokens(Auth(provider="oidc", issuer=f"{keycloak.issuer}-2", jwks_url=keys), TIERS)
+    for made in (right, other):
+        await made.start()
+    try:
+        assert (await right.authenticate(token.encode())).tier == "pro"
+        assert await is_refused(other, token)
+    finally:
+        for made in (right, other):
+            await made.stop()
+
+
 @pytest.mark.parametrize("kind", ["id_token", "refresh_token"])
 async def test_refuses_tokens_that_are_no_access_tokens(
     keycloak: Keycloak, tokens: OidcTokens, kind: str
