@@ -1,7 +1,10 @@
 //! The wire formats, and the operations that exist in them.
 
+use serde::Deserialize;
+
 /// A wire format: whose API a client or an upstream speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dialect {
     /// Anthropic Messages.
     Anthropic,
@@ -71,6 +74,15 @@ impl Operation {
         Self::ALL
             .into_iter()
             .find(|operation| operation.as_str() == word)
+    }
+
+    /// The operation by which a message is asked for in `dialect`.
+    #[must_use]
+    pub const fn generate(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Anthropic => Self::Messages,
+            Dialect::OpenAi => Self::ChatCompletions,
+        }
     }
 
     /// The path of this operation at an upstream, without a query.

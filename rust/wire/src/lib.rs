@@ -6,6 +6,7 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+pub mod adapt;
 pub mod dialect;
 pub mod peek;
 mod scan;
@@ -15,9 +16,10 @@ pub mod sse;
 pub mod translate;
 pub mod usage;
 
+pub use adapt::{Adapted, adapt, betas};
 pub use dialect::{Dialect, Operation};
 pub use peek::{Peek, peek, session_id};
-pub use shape::{Answer, shape, stream_event};
+pub use shape::{Answer, Refusal, shape, stream_event};
 pub use splice::splice;
 pub use sse::{FrameTooLarge, Frames};
 pub use usage::{Observer, Seen, StreamError, Usage, usage_of_body};

@@ -36,20 +36,36 @@ pub(crate) struct Malformed {
     pub(crate) what: &'static str,
 }
 
-/// The members of the object that a whole document consists of, in order.
+/// The members of the object, or the elements of the array, that a whole document consists of, in
+/// order.
 pub(crate) struct Members<'a> {
     scanner: Scanner<'a>,
+    close: u8,
     first: bool,
 }
 
 impl<'a> Members<'a> {
     /// Enters the object at the top of `bytes`.
     pub(crate) fn of(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        Self::enter(bytes, *b"{}", "expected an object")
+    }
+
+    /// Enters the array at the top of `bytes`; the keys of its elements are empty.
+    pub(crate) fn of_array(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        Self::enter(bytes, *b"[]", "expected an array")
+    }
+
+    fn enter(
+        bytes: &'a [u8],
+        [open, close]: [u8; 2],
+        what: &'static str,
+    ) -> Result<Self, Malformed> {
         let mut scanner = Scanner { bytes, at: 0 };
         scanner.skip_space();
-        scanner.expect(b'{', "expected an object")?;
+        scanner.expect(open, what)?;
         Ok(Self {
             scanner,
+            close,
             first: true,
         })
     }
@@ -60,7 +76,7 @@ impl<'a> Members<'a> {
         let scanner = &mut self.scanner;
         scanner.skip_space();
         match scanner.current() {
-            Some(b'}') => {
+            Some(byte) if byte == self.close => {
                 scanner.at += 1;
                 scanner.skip_space();
                 return match scanner.current() {
@@ -76,7 +92,10 @@ impl<'a> Members<'a> {
             _ => {}
         }
         self.first = false;
-        let key = scanner.key()?;
+        let key = match self.close {
+            b'}' => scanner.key()?,
+            _ => scanner.at..scanner.at,
+        };
         let value = scanner.value(Nesting {
             depth: 1,
             objects: 0,

@@ -3,6 +3,8 @@
 //! Source: `OpenAI` and Anthropic API references on errors; `x-should-retry` and `retry-after` are
 //! obeyed by both vendors' SDKs and by Claude Code.
 
+use std::borrow::Cow;
+
 use fault::{Fault, Kind};
 use serde::Serialize;
 
@@ -83,38 +85,119 @@ const fn openai_words(kind: Kind) -> (u16, &'static str, Option<&'static str>) {
     }
 }
 
-/// The answer for `fault` in the client's dialect, before anything else was sent.
-#[must_use]
-pub fn shape(fault: &Fault, dialect: Dialect, request_id: &str) -> Answer {
-    let body = envelope(fault, dialect, request_id).into_bytes();
-    let mut headers = vec![
-        ("content-type", "application/json".to_owned()),
-        ("content-length", body.len().to_string()),
-    ];
-    if let Some(seconds) = fault.retry_after_s {
-        headers.push(("retry-after", seconds.to_string()));
+/// What a client is told instead of an answer, in the words of its API.
+///
+/// A [`Fault`] becomes one by the table here, an upstream's own refusal by `translate::refusal`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The client's API.
+    pub dialect: Dialect,
+    /// What it counts as here, in logs and metrics.
+    pub fault: Kind,
+    /// The HTTP status.
+    pub status: u16,
+    /// `error.type`.
+    pub kind: &'static str,
+    /// `error.code`; only `OpenAI`'s API has one.
+    pub code: Option<&'static str>,
+    /// `error.param`; only `OpenAI`'s API has one.
+    pub param: Option<Cow<'static, str>>,
+    /// `error.message`.
+    pub message: String,
+    /// Whole seconds after which trying again makes sense.
+    pub retry_after_s: Option<u64>,
+    /// Whether a client may repeat the request by itself.
+    pub should_retry: Option<bool>,
+}
+
+impl Refusal {
+    /// How `fault` is told in `dialect`.
+    #[must_use]
+    pub fn of(fault: &Fault, dialect: Dialect, request_id: &str) -> Self {
+        let Words { status, kind, code } = words(fault.kind, dialect);
+        Self {
+            dialect,
+            fault: fault.kind,
+            status,
+            kind,
+            code,
+            param: fault.param.map(Cow::Borrowed),
+            message: public_message(fault, request_id),
+            retry_after_s: fault.retry_after_s,
+            should_retry: should_retry(fault),
+        }
     }
-    if let Some(retry) = should_retry(fault) {
-        headers.push(("x-should-retry", retry.to_string()));
+
+    /// The HTTP answer, before anything else was sent.
+    #[must_use]
+    pub fn answer(&self, request_id: &str) -> Answer {
+        let body = self.envelope(request_id).into_bytes();
+        let mut headers = vec![
+            ("content-type", "application/json".to_owned()),
+            ("content-length", body.len().to_string()),
+        ];
+        if let Some(seconds) = self.retry_after_s {
+            headers.push(("retry-after", seconds.to_string()));
+        }
+        if let Some(retry) = self.should_retry {
+            headers.push(("x-should-retry", retry.to_string()));
+        }
+        Answer {
+            status: self.status,
+            headers,
+            body,
+        }
     }
-    Answer {
-        status: words(fault.kind, dialect).status,
-        headers,
-        body,
+
+    /// The last event of a stream that it breaks off.
+    ///
+    /// No `[DONE]` and no `message_stop` may follow it: a truncated answer must not look whole.
+    #[must_use]
+    pub fn event(&self, request_id: &str) -> Vec<u8> {
+        let data = self.envelope(request_id);
+        match self.dialect {
+            Dialect::Anthropic => format!("event: error\ndata: {data}\n\n"),
+            Dialect::OpenAi => format!("data: {data}\n\n"),
+        }
+        .into_bytes()
+    }
+
+    fn envelope(&self, request_id: &str) -> String {
+        let (kind, message) = (self.kind, self.message.as_str());
+        let json = match self.dialect {
+            Dialect::Anthropic => {
+                let error = AnthropicError { kind, message };
+                serde_json::to_string(&AnthropicEnvelope {
+                    kind: "error",
+                    error,
+                    request_id,
+                })
+            }
+            Dialect::OpenAi => {
+                let error = OpenAiError {
+                    message,
+                    kind,
+                    param: self.param.as_deref(),
+                    code: self.code,
+                };
+                serde_json::to_string(&OpenAiEnvelope { error })
+            }
+        };
+        // Writing strings into a string has no way to fail.
+        json.unwrap_or_default()
     }
 }
 
+/// The answer for `fault` in the client's dialect, before anything else was sent.
+#[must_use]
+pub fn shape(fault: &Fault, dialect: Dialect, request_id: &str) -> Answer {
+    Refusal::of(fault, dialect, request_id).answer(request_id)
+}
+
 /// The last event of a stream that `fault` broke off, in the client's dialect.
-///
-/// No `[DONE]` and no `message_stop` may follow it: a truncated answer must not look whole.
 #[must_use]
 pub fn stream_event(fault: &Fault, dialect: Dialect, request_id: &str) -> Vec<u8> {
-    let data = envelope(fault, dialect, request_id);
-    match dialect {
-        Dialect::Anthropic => format!("event: error\ndata: {data}\n\n"),
-        Dialect::OpenAi => format!("data: {data}\n\n"),
-    }
-    .into_bytes()
+    Refusal::of(fault, dialect, request_id).event(request_id)
 }
 
 // Claude Code repeats a 401 or a 5xx for minutes before it tells its user, unless told not to;
@@ -124,32 +207,6 @@ fn should_retry(fault: &Fault) -> Option<bool> {
         Kind::Unauthenticated | Kind::NotSupported => Some(false),
         _ => fault.should_retry,
     }
-}
-
-fn envelope(fault: &Fault, dialect: Dialect, request_id: &str) -> String {
-    let Words { kind, code, .. } = words(fault.kind, dialect);
-    let message = &public_message(fault, request_id);
-    let json = match dialect {
-        Dialect::Anthropic => {
-            let error = AnthropicError { kind, message };
-            serde_json::to_string(&AnthropicEnvelope {
-                kind: "error",
-                error,
-                request_id,
-            })
-        }
-        Dialect::OpenAi => {
-            let error = OpenAiError {
-                message,
-                kind,
-                param: fault.param,
-                code,
-            };
-            serde_json::to_string(&OpenAiEnvelope { error })
-        }
-    };
-    // Writing strings into a string has no way to fail.
-    json.unwrap_or_default()
 }
 
 // A defect's own words may name files, hosts or settings: they belong in the log, under this id.
@@ -187,7 +244,7 @@ struct OpenAiError<'a> {
     message: &'a str,
     #[serde(rename = "type")]
     kind: &'static str,
-    param: Option<&'static str>,
+    param: Option<&'a str>,
     code: Option<&'static str>,
 }
 

@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use wire::translate::{self, Kind, Order, Profile};
 use wire::{Dialect, Frames, Observer, Operation, peek};
 
 /// A first request of Claude Code in shape: long texts full of `\n` and `\"`, and tool schemas.
@@ -93,6 +94,64 @@ fn frame_speed() {
                 split / count,
                 observe / count
             );
+        }
+    }
+}
+
+/// A session of Claude Code in shape: its first request, and turns in which it reads files.
+fn session(target_bytes: usize, text: &str) -> String {
+    let mut body = request(60_000, text);
+    let end = r#"{"role":"user","content":"hello"}]}"#;
+    body.truncate(body.len() - end.len());
+    body.push_str(end.trim_end_matches("]}"));
+    for turn in 0.. {
+        if body.len() > target_bytes {
+            break;
+        }
+        let file = text.repeat(30);
+        let thinking = format!(r#"{{"type":"thinking","thinking":"{text}","signature":"gw1.x"}}"#);
+        let call = format!(
+            r#"{{"type":"tool_use","id":"toolu_{turn}","name":"tool_1","input":{{"path":"/{turn}"}}}}"#
+        );
+        let result = format!(
+            r#"{{"type":"tool_result","tool_use_id":"toolu_{turn}","content":"{file}","is_error":false}}"#
+        );
+        for part in [
+            r#",{"role":"assistant","content":["#,
+            &thinking,
+            ",",
+            &call,
+            r#"]},{"role":"user","content":["#,
+            &result,
+            "]}",
+        ] {
+            body.push_str(part);
+        }
+    }
+    body.push_str("]}");
+    body
+}
+
+#[test]
+#[ignore = "a measurement; run it in release on a quiet machine"]
+fn translation_speed() {
+    let prose = r#"   120\t    if let Some(\"name\") = words {\n   121\t        a line of code\n"#;
+    let body = session(300_000, prose);
+    for kind in [Kind::Vllm, Kind::OpenAi] {
+        for operation in [Operation::Messages, Operation::CountTokens] {
+            let profile = Profile::preset(kind);
+            let order = Order {
+                operation,
+                body: body.as_bytes(),
+                profile: &profile,
+                wire_model: "qwen3-32b",
+            };
+            let time = fastest(|| {
+                black_box(translate::request(black_box(&order)).unwrap());
+            });
+            let milliseconds = time.as_secs_f64() * 1e3;
+            let (name, size) = (operation.as_str(), body.len());
+            println!("translate {name} to {kind:?} {size} bytes: {milliseconds:.3} ms");
         }
     }
 }

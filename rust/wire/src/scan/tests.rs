@@ -149,3 +149,22 @@ fn accepts_the_depth_limit_and_refuses_one_more() {
         "nested deeper than 128 levels"
     );
 }
+
+#[test]
+fn elements_of_an_array_are_found_like_members() {
+    let text = r#" [ {"a":[1]} ,"b", 2 ] "#;
+    let mut elements = Members::of_array(text.as_bytes()).unwrap();
+    let mut found = Vec::new();
+    while let Some((key, value)) = elements.next().unwrap() {
+        assert!(key.is_empty());
+        found.push(&text[value.span]);
+    }
+    assert_eq!(found, [r#"{"a":[1]}"#, r#""b""#, "2"]);
+    for text in ["{}", "[1}", "[1 2]", "[,1]", "[1,]"] {
+        let read = Members::of_array(text.as_bytes()).and_then(|mut elements| {
+            while elements.next()?.is_some() {}
+            Ok(())
+        });
+        assert!(read.is_err(), "{text}");
+    }
+}
