@@ -7,11 +7,13 @@ import yaml
 from llm_gateway.config.load import load
 from llm_gateway.config.schema import (
     Auth,
+    Capabilities,
     ConfiguredSubscriber,
     Deadlines,
     Limits,
     Metrics,
     Model,
+    Profile,
     Quota,
     Route,
     Section,
@@ -33,11 +35,17 @@ def keys_below(node: object) -> set[str]:
     return set()
 
 
+def names_of(struct: type[Section]) -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(struct)}
+
+
 def test_loads_as_it_is() -> None:
     settings = load({}, str(EXAMPLE))
 
     assert settings.auth.provider == "keycloak"
     assert [model.id for model in settings.models][-1] == "coder-30b"
+    assert settings.upstreams["internal"].apis == "auto"
+    assert settings.upstreams["internal"].profile.thinking_when_absent == "off"
 
 
 @pytest.mark.parametrize(
@@ -51,6 +59,7 @@ def test_loads_as_it_is() -> None:
         ("tiers", Tier),
         ("tiers", Window),
         ("models", Model),
+        ("models", Capabilities),
         ("upstreams", Upstream),
         ("upstreams", Deadlines),
         ("routes", Route),
@@ -60,10 +69,14 @@ def test_loads_as_it_is() -> None:
 def test_shows_every_setting(section: str, struct: type[Section]) -> None:
     shown = keys_below(yaml.safe_load(EXAMPLE.read_text())[section])
 
-    assert {field.encode_name for field in msgspec.structs.fields(struct)} <= shown
+    assert names_of(struct) <= shown
+
+
+def test_shows_every_setting_of_a_profile_that_is_no_capability() -> None:
+    shown = keys_below(yaml.safe_load(EXAMPLE.read_text())["upstreams"])
+
+    assert names_of(Profile) - names_of(Capabilities) <= shown
 
 
 def test_shows_every_section() -> None:
-    sections = {field.encode_name for field in msgspec.structs.fields(Settings)}
-
-    assert sections <= set(yaml.safe_load(EXAMPLE.read_text()))
+    assert names_of(Settings) <= set(yaml.safe_load(EXAMPLE.read_text()))

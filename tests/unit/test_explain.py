@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -6,17 +7,17 @@ from llm_gateway.cli.explain import explain
 from llm_gateway.config.load import load
 from llm_gateway.config.schema import Settings
 
+ENVIRONMENT = {
+    "INTERNAL_LLM_URL": "http://vllm-0:8000/v1,http://vllm-1:8000/v1",
+    "CLAUDE_API_KEY": "sk-secret-claude",
+    "AUTH_PROVIDER": "keycloak",
+    "KEYCLOAK_URL": "https://keycloak.example.org/realms/ai-hub",
+}
+
 
 @pytest.fixture(scope="module")
 def settings() -> Settings:
-    return load(
-        {
-            "INTERNAL_LLM_URL": "http://vllm-0:8000/v1,http://vllm-1:8000/v1",
-            "CLAUDE_API_KEY": "sk-secret-claude",
-            "AUTH_PROVIDER": "keycloak",
-            "KEYCLOAK_URL": "https://keycloak.example.org/realms/ai-hub",
-        }
-    )
+    return load(ENVIRONMENT)
 
 
 def test_tells_route_model_upstream_and_quota(settings: Settings) -> None:
@@ -40,6 +41,48 @@ def test_names_every_replica(settings: Settings) -> None:
     assert "internal (vllm-0:8000, vllm-1:8000)" in text
 
 
+@pytest.mark.parametrize(
+    ("tier", "asked", "words"),
+    [
+        (
+            "free",
+            "qwen3-32b",
+            "the server is asked at start; natively what it speaks, translated what it does",
+        ),
+        ("enterprise", "claude-3-opus", "messages natively; chat completions translated to messages"),
+        ("enterprise", "local", "messages translated to chat completions; chat completions natively"),
+        ("enterprise", "both", "messages natively; chat completions natively"),
+        ("enterprise", "claude-opus-4-1", "upstream:anthropic: anthropic but for sampling: false\n"),
+        ("enterprise", "local", "model:local: openai but for vision: false, top_effort: xhigh\n"),
+        ("pro", "claude-3-haiku", "model:claude-3-haiku: anthropic but for sampling: false, context_window: 1000000,"),
+        ("pro", "claude-3-haiku", "not adapted"),
+        (
+            "pro",
+            "claude-3-opus",
+            " adapted: claude-3-opus is of another class, so what claude-3-haiku cannot",
+        ),
+    ],
+)
+def test_tells_how_the_body_is_fitted_to_the_upstream(
+    tmp_path: Path, tier: str, asked: str, words: str
+) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        """
+        upstreams:
+          local: {urls: ["http://a"], apis: openai, profile: {top_effort: xhigh, vision: true}}
+          both: {urls: ["http://a"], apis: [anthropic, openai]}
+        models:
+          - {id: local, class: own, upstream: local, capabilities: {vision: false}}
+          - {id: both, class: own, upstream: both}
+        """
+    )
+    text, status = explain(load(ENVIRONMENT, str(file)), tier, asked, as_json=False)
+
+    assert status == 0
+    assert words in text
+
+
 def test_json_holds_the_same(settings: Settings) -> None:
     text, status = explain(settings, "enterprise", "claude-opus-5-5", as_json=True)
 
@@ -48,6 +91,10 @@ def test_json_holds_the_same(settings: Settings) -> None:
     assert answer["served"] is True
     assert answer["wire_model"] == "claude-opus-5-5"
     assert answer["windows"] == [{"unit": "requests", "period": "day", "limit": None}]
+    assert answer["apis"] == ["anthropic"]
+    assert answer["profile"]["key"] == "model:claude-3-opus"
+    assert answer["profile"]["kind"] == "anthropic"
+    assert answer["adapt"] is False
 
 
 def test_refusal_says_why_and_fails(settings: Settings) -> None:

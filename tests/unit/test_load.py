@@ -7,10 +7,13 @@ import pytest
 from llm_gateway.config.core import core_settings
 from llm_gateway.config.environment import VARIABLES
 from llm_gateway.config.load import load
-from llm_gateway.config.schema import Settings
+from llm_gateway.config.schema import Capabilities, Profile, Settings
 from llm_gateway.errors import ConfigError
 
 KEYCLOAK = {"AUTH_PROVIDER": "keycloak", "KEYCLOAK_URL": "https://keycloak.example.org/realms/ai-hub"}
+GPT_4 = Capabilities(
+    vision=False, documents=False, max_output_tokens=8192, thinking="none", structured_output=False
+)
 SECRETS = [variable.name for variable in VARIABLES if variable.secret]
 
 
@@ -47,7 +50,7 @@ class TestDefaults:
         )
 
         assert settings.upstreams["internal"].urls == ("http://vllm.ai-hub.svc:8000",)
-        assert settings.upstreams["internal"].apis == ("anthropic", "openai")
+        assert settings.upstreams["internal"].apis == "auto"
         assert settings.upstreams["anthropic"].api_key == "claude-key"
         assert settings.upstreams["openai"].api_key == "openai-key"
         assert settings.quota.redis_url == "redis://valkey.ai-hub.svc:6379"
@@ -136,12 +139,13 @@ class TestEnvironment:
 
     @pytest.mark.parametrize(
         ("word", "apis"),
-        [("openai", ("openai",)), ("anthropic", ("anthropic",)), ("auto", ("anthropic", "openai"))],
+        [("openai", ("openai",)), ("anthropic", ("anthropic",)), ("auto", "auto"), ("", "auto")],
     )
-    def test_internal_api(self, word: str, apis: tuple[str, ...]) -> None:
+    def test_internal_api(self, word: str, apis: str | tuple[str, ...]) -> None:
         settings = load(KEYCLOAK | {"INTERNAL_LLM_URL": "http://a", "INTERNAL_LLM_API": word})
 
         assert settings.upstreams["internal"].apis == apis
+        assert settings.upstreams["internal"].kind == "vllm"
 
     @pytest.mark.parametrize(
         ("environ", "audience"),
@@ -267,6 +271,77 @@ class TestFile:
         assert settings.models[-1].id == "coder"
         assert settings.routes[0].match == "x*"
 
+    @pytest.mark.parametrize(
+        ("written", "apis"),
+        [
+            ("openai", ("openai",)),
+            ("anthropic", ("anthropic",)),
+            ("auto", "auto"),
+            ("[openai]", ("openai",)),
+            ("[openai, anthropic]", ("openai", "anthropic")),
+        ],
+    )
+    def test_apis_are_a_word_or_a_list(self, write: Any, written: str, apis: str | tuple[str, ...]) -> None:
+        file = write(f"upstreams: {{x: {{urls: [http://a], apis: {written}}}}}")
+
+        assert load(KEYCLOAK, file).upstreams["x"].apis == apis
+
+    def test_profiles_and_capabilities_are_taken_as_written(self, write: Any, tmp_path: Path) -> None:
+        tokenizer = tmp_path / "tokenizer.json"
+        tokenizer.write_text("{}")
+        file = write(
+            f"""
+            upstreams:
+              x: {{urls: ["http://a"], apis: auto, kind: vllm, profile: {{lenient_end: true, vision: true}}}}
+            models:
+              - id: m
+                class: internal
+                upstream: x
+                tokenizer_file: {tokenizer}
+                capabilities: {{context_window: 40960, refused_betas: ["effort-*", "*"], thinking: none}}
+            """
+        )
+
+        settings = load(KEYCLOAK, file)
+
+        assert settings.upstreams["x"].kind == "vllm"
+        assert settings.upstreams["x"].profile == Profile(lenient_end=True, vision=True)
+        assert settings.models[-1].tokenizer_file == str(tokenizer)
+        assert settings.models[-1].capabilities == Capabilities(
+            context_window=40960, refused_betas=("effort-*", "*"), thinking="none"
+        )
+
+    def test_words_that_old_yaml_took_for_booleans_are_words(self, write: Any) -> None:
+        text = """
+            upstreams: {x: {urls: ["http://a"], apis: openai, profile: {thinking_when_absent: off}}}
+            subscribers: [{user: no, tier: free, key: on}, {user: falsehood, tier: free, key: trueish}]
+        """
+
+        settings = load({}, write(text))
+
+        assert (settings.subscribers[1].user, settings.subscribers[1].key) == ("falsehood", "trueish")
+        assert settings.upstreams["x"].profile.thinking_when_absent == "off"
+        assert (settings.subscribers[0].user, settings.subscribers[0].key) == ("no", "on")
+
+    @pytest.mark.parametrize(
+        ("entry", "capabilities"),
+        [
+            ("aliases: [h]", GPT_4),
+            ("wire: gpt-4", Capabilities()),
+            ("wire: gpt-5", Capabilities()),
+            ("wire: gpt-5, capabilities: {vision: true}", Capabilities(vision=True)),
+            ("capabilities: {vision: true}", Capabilities(vision=True)),
+            ("capabilities: {}", Capabilities()),
+        ],
+    )
+    def test_built_in_capabilities_hold_until_they_or_the_name_upstream_change(
+        self, write: Any, entry: str, capabilities: Capabilities
+    ) -> None:
+        settings = load(KEYCLOAK, write(f"models: [{{id: gpt-4, {entry}}}]"))
+
+        (model,) = (model for model in settings.models if model.id == "gpt-4")
+        assert model.capabilities == capabilities
+
     def test_empty_file_and_empty_sections_change_nothing(self, write: Any) -> None:
         assert (
             load(KEYCLOAK, write(""))
@@ -379,6 +454,61 @@ class TestMistakes:
                 "upstreams.internal.urls: expected a list that is not empty",
             ),
             ("upstreams: {x: {urls: [http://a], apis: [grpc]}}", "upstreams.x.apis[0]: expected one of"),
+            (
+                "upstreams: {x: {urls: [http://a], apis: []}}",
+                'x.apis: expected "auto" or a list of "anthropic", "openai" that is not empty, found a list',
+            ),
+            (
+                "upstreams: {x: {urls: [http://a], apis: grpc}}",
+                'x.apis: expected "auto" or a list of "anthropic", "openai" that is not empty, found "grpc"',
+            ),
+            (
+                "upstreams: {x: {urls: [http://a], apis: [openai, auto]}}",
+                'x.apis[1]: expected one of "anthropic", "openai", found "auto"',
+            ),
+            (
+                "upstreams: {x: {urls: [http://a], apis: auto, kind: sglang}}",
+                'x.kind: expected one of "anthropic", "openai", "vllm" or null, found "sglang"',
+            ),
+            ("upstreams: {openai: {profile: fold}}", "openai.profile: expected a mapping of vision"),
+            ("upstreams: {openai: {profile: {fold: 1}}}", "openai.profile.fold: unknown setting; allowed"),
+            (
+                "upstreams: {openai: {profile: {inline_system: hoist}}}",
+                'profile.inline_system: expected one of "fold", "preserve" or null, found "hoist"',
+            ),
+            (
+                "upstreams: {openai: {profile: {top_effort: none}}}",
+                'expected one of "high", "low", "max", "medium", "minimal", "xhigh" or null, found "none"',
+            ),
+            (
+                "upstreams: {openai: {profile: {strict_tools: yes}}}",
+                'profile.strict_tools: expected true or false or null, found "yes"',
+            ),
+            (
+                "upstreams: {openai: {profile: {max_output_tokens: -1}}}",
+                "profile.max_output_tokens: expected an integer > 0 or null, found -1",
+            ),
+            (
+                "models: [{id: gpt-4, capabilities: {context_window: 0}}]",
+                "models[0].capabilities.context_window: expected an integer > 0 or null, found 0",
+            ),
+            (
+                "models: [{id: gpt-4, capabilities: {lenient_end: true}}]",
+                "models[0].capabilities.lenient_end: unknown setting; allowed here: vision, documents",
+            ),
+            (
+                'models: [{id: gpt-4, capabilities: {refused_betas: ["a-*-b"]}}]',
+                "models[0].capabilities.refused_betas[0]: expected text matching",
+            ),
+            (
+                "models: [{id: gpt-4, tokenizer_file: /no/such/tokenizer.json}]",
+                'models[0].tokenizer_file: "/no/such/tokenizer.json" cannot be read: No such file',
+            ),
+            ("models: [{id: gpt-4, tokenizer_file: /}]", 'models[0].tokenizer_file: "/" cannot be read'),
+            (
+                "upstreams: {openai: {deadlines: {ping_s: 0}}}",
+                "openai.deadlines.ping_s: expected a number > 0, found 0",
+            ),
             ("subscribers: [{user: a, tier: gold, key: k}]", 'subscribers[0].tier: unknown tier "gold"'),
             ("subscribers: [{user: a, tier: pro}]", 'give "a" either `key` or `key_hash`, and not both'),
             ("quota: {timezone: Mars/Olympus}", 'quota.timezone: unknown time zone "Mars/Olympus"'),
@@ -456,17 +586,20 @@ class TestCoreSettings:
 
         assert slice_["upstreams"]["internal"] == {
             "urls": ["http://a", "http://b"],
-            "apis": ["anthropic", "openai"],
+            "apis": "auto",
             "api_key": None,
             "auth_header": "bearer",
             "ca_file": None,
             "keep_alive_s": 4.0,
             "connect_s": 5.0,
             "first_byte_s": 600.0,
-            "idle_s": 300.0,
+            "idle_s": 240.0,
+            "ping_s": 10.0,
         }
+        assert slice_["upstreams"]["anthropic"]["apis"] == ["anthropic"]
         assert slice_["upstreams"]["anthropic"]["auth_header"] == "x-api-key"
         assert slice_["upstreams"]["anthropic"]["api_key"] == "c"
+        assert slice_["profiles"]["upstream:internal"] == {"wire": {"kind": "vllm"}, "tokenizer_file": None}
         assert slice_["quota"] == {
             "redis_url": None,
             "redis_ca_file": None,

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_gateway.config.load import load
+from llm_gateway.config.profiles import by_key
 from llm_gateway.config.schema import Settings
 from llm_gateway.errors import Fault
 from llm_gateway.policy.plan import Plan, Policy
@@ -27,6 +28,7 @@ def settings_with(text: str, tmp_path_factory: pytest.TempPathFactory, **environ
 
 
 POLICY = Policy(load(SEED))
+PROFILES = by_key(load(SEED))
 
 
 @pytest.mark.parametrize(
@@ -70,21 +72,67 @@ def test_routes_every_generation_by_its_class(asked: str, pro: str, enterprise: 
 
 
 @pytest.mark.parametrize(
-    ("asked", "wire_model", "upstream", "apis"),
+    ("asked", "wire_model", "upstream", "apis", "profile"),
     [
-        ("claude-3-haiku", "claude-haiku-5-5", "anthropic", ("anthropic",)),
-        ("claude-3-opus[1m]", "claude-opus-5-5", "anthropic", ("anthropic",)),
-        ("anthropic/claude-opus-4-1[1m]", "claude-opus-4-1", "anthropic", ("anthropic",)),
-        ("gpt-4", "gpt-4", "openai", ("openai",)),
-        ("claude-internal-qwen3-32b", "qwen3-32b", "internal", ("anthropic", "openai")),
+        ("claude-3-haiku", "claude-haiku-5-5", "anthropic", ("anthropic",), "model:claude-3-haiku"),
+        ("claude-3-haiku-latest", "claude-haiku-5-5", "anthropic", ("anthropic",), "model:claude-3-haiku"),
+        ("claude-3-opus[1m]", "claude-opus-5-5", "anthropic", ("anthropic",), "model:claude-3-opus"),
+        (
+            "anthropic/claude-opus-4-1[1m]",
+            "claude-opus-4-1",
+            "anthropic",
+            ("anthropic",),
+            "upstream:anthropic",
+        ),
+        ("claude-opus-5-5", "claude-opus-5-5", "anthropic", ("anthropic",), "model:claude-3-opus"),
+        ("gpt-4", "gpt-4", "openai", ("openai",), "model:gpt-4"),
+        ("gpt-4o", "gpt-4o", "openai", ("openai",), "upstream:openai"),
+        ("claude-internal-qwen3-32b", "qwen3-32b", "internal", "auto", "model:qwen3-32b"),
     ],
 )
 def test_sends_a_name_that_the_upstream_knows(
-    asked: str, wire_model: str, upstream: str, apis: tuple[str, ...]
+    asked: str, wire_model: str, upstream: str, apis: str | tuple[str, ...], profile: str
 ) -> None:
     plan = POLICY.plan("enterprise", asked)
 
     assert (plan.wire_model, plan.upstream, plan.apis) == (wire_model, upstream, apis)
+    assert plan.profile == profile
+
+
+@pytest.mark.parametrize(
+    ("tier", "asked", "adapt"),
+    [
+        ("enterprise", "claude-3-opus", False),
+        ("enterprise", "claude-opus-4-1", False),
+        ("enterprise", "gpt-4o", False),
+        ("enterprise", "claude-internal-qwen3-32b", False),
+        ("pro", "claude-3-haiku", False),
+        ("pro", "claude-haiku-4-5", False),
+        ("pro", "claude-3-opus", True),
+        ("pro", "claude-sonnet-5-5[1m]", True),
+        ("pro", "anthropic/claude-opus-4-1", True),
+        ("pro", "gpt-4", True),
+        ("free", "claude-3-haiku", True),
+        ("free", "claude-next-9", True),
+        ("free", "qwen3-32b", False),
+        ("free", "a-model-nobody-knows", False),
+    ],
+)
+def test_body_is_adapted_when_another_class_was_asked_for(tier: str, asked: str, adapt: bool) -> None:
+    assert POLICY.plan(tier, asked).adapt is adapt
+
+
+def test_class_asked_for_is_that_of_the_catalogue(tmp_path_factory: pytest.TempPathFactory) -> None:
+    text = """
+        models:
+          - {id: coder, class: internal, upstream: internal, aliases: [claude-opus-local]}
+          - {id: large, class: own, upstream: internal}
+        routes: [{match: large, model: coder}]
+    """
+    policy = Policy(settings_with(text, tmp_path_factory))
+
+    assert policy.plan("pro", "claude-opus-local").adapt is False
+    assert policy.plan("pro", "large").adapt is True
 
 
 @pytest.mark.parametrize("tier", ["pro", "enterprise"])
@@ -370,6 +418,7 @@ def test_every_name_is_served_from_the_allow_list_or_refused(asked: str, tier: s
 
     if refused is None:
         assert is_in_the_seeds_allow_list(plan)
+        assert plan.profile in PROFILES
         assert plan.asked == asked
         assert plan.why
     else:

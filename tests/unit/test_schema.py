@@ -63,6 +63,12 @@ def test_model_ids_can_be_sent_in_headers(model_id: str) -> None:
         ({"port": "x", "workers": 0}, Server, ["port", "workers"]),
         ({"urls": [1, "a", 2], "apis": [3, "openai", 4]}, Upstream, ["apis.0", "apis.2", "urls.0", "urls.2"]),
         ({"urls": 5, "apis": ["openai"], "more": 1}, Upstream, ["more", "urls"]),
+        ({"urls": ["a"], "apis": [3, 4]}, Upstream, ["apis.0", "apis.1"]),
+        (
+            {"urls": ["a"], "apis": 3, "profile": {"vision": 1, "x": 2, "refused_betas": ["a", 5, "*a"]}},
+            Upstream,
+            ["apis", "profile.refused_betas.1", "profile.refused_betas.2", "profile.vision", "profile.x"],
+        ),
         (
             {"quota": [{"limit": "x"}, 1, {"unit": 2, "limit": -1}, 3]},
             Tier,

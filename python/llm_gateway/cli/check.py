@@ -40,8 +40,23 @@ def run(settings: Settings) -> int:
 
 async def _states(settings: Settings) -> list[tuple[str, _State]]:
     names = ["auth", "quota store", *(f"upstream {name}" for name in settings.upstreams)]
-    upstreams = (_upstream(name, upstream) for name, upstream in settings.upstreams.items())
-    return list(zip(names, await asyncio.gather(_auth(settings), _store(settings), *upstreams), strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        core = _core(settings, folder)
+        try:
+            upstreams = (_upstream(name, upstream, core) for name, upstream in settings.upstreams.items())
+            states = await asyncio.gather(_auth(settings), _store(core), *upstreams)
+        finally:
+            if not isinstance(core, Fault):
+                await asyncio.to_thread(core.stop)
+    return list(zip(names, states, strict=True))
+
+
+def _core(settings: Settings, folder: str) -> Core | Fault:
+    """A core of these settings, or why there can be none."""
+    try:
+        return Core(core_settings(settings), folder, 1.0, asyncio.get_running_loop(), Fault)
+    except Fault as fault:
+        return fault
 
 
 async def _auth(settings: Settings) -> _State:
@@ -55,26 +70,31 @@ async def _auth(settings: Settings) -> _State:
     return _State(state == "ok", state + where)
 
 
-async def _store(settings: Settings) -> _State:
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            core = Core(core_settings(settings), folder, 1.0, asyncio.get_running_loop(), Fault)
-        except Fault as fault:
-            return _State(False, fault.message)
-        try:
-            state = await core.store_state()
-        finally:
-            await asyncio.to_thread(core.stop)
+async def _store(core: Core | Fault) -> _State:
+    if isinstance(core, Fault):
+        return _State(False, core.message)
+    state = await core.store_state()
     return _State(state == "ok", state)
 
 
-async def _upstream(name: str, upstream: Upstream) -> _State:
+async def _upstream(name: str, upstream: Upstream, core: Core | Fault) -> _State:
     if name in KEYED_UPSTREAMS and not upstream.api_key:
         return _State(True, "not in use: it has no key, and its models are not offered")
     problems = [problem for url in upstream.urls if (problem := await _problem(url, upstream))]
-    return (
-        _State(False, "; ".join(problems)) if problems else _State(True, f"ok ({', '.join(upstream.urls)})")
-    )
+    if problems:
+        return _State(False, "; ".join(problems))
+    well = f"ok ({', '.join(upstream.urls)})"
+    return await _spoken(name, core, well) if upstream.apis == "auto" else _State(True, well)
+
+
+async def _spoken(name: str, core: Core | Fault, well: str) -> _State:
+    """What an upstream says that it speaks."""
+    try:
+        if isinstance(core, Fault):
+            raise core
+        return _State(True, f"{well}: speaks {await core.probe(name)}")
+    except Fault as fault:
+        return _State(False, fault.message)
 
 
 async def _problem(url: str, upstream: Upstream) -> str | None:

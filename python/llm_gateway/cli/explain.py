@@ -3,9 +3,12 @@
 import json
 from urllib.parse import urlsplit
 
-from llm_gateway.config.schema import Settings, Window
+from llm_gateway.config import profiles
+from llm_gateway.config.schema import Apis, Dialect, Settings, Window
 from llm_gateway.errors import Fault
 from llm_gateway.policy.plan import Plan, Policy
+
+_APIS: dict[Dialect, str] = {"anthropic": "messages", "openai": "chat completions"}
 
 
 def explain(settings: Settings, tier: str, model: str, as_json: bool) -> tuple[str, int]:
@@ -18,16 +21,19 @@ def explain(settings: Settings, tier: str, model: str, as_json: bool) -> tuple[s
     except Fault as fault:
         return _refusal(fault.message, policy.reasons(tier, model), as_json)
     hosts = [urlsplit(url).netloc for url in settings.upstreams[plan.upstream].urls]
-    return (_json(plan, hosts) if as_json else _table(plan, hosts)), 0
+    wire = profiles.by_key(settings)[plan.profile]["wire"]
+    return (_json(plan, hosts, wire) if as_json else _table(plan, hosts, wire)), 0
 
 
-def _table(plan: Plan, hosts: list[str]) -> str:
+def _table(plan: Plan, hosts: list[str], wire: dict[str, object]) -> str:
     rows = [
         ("asked", f"{plan.asked} on the {plan.tier} tier"),
         ("model", plan.model),
         ("upstream", f"{plan.upstream} ({', '.join(hosts)})"),
         ("name there", plan.wire_model),
-        ("APIs", ", ".join(plan.apis)),
+        ("APIs", _apis(plan.apis)),
+        ("profile", f"{plan.profile}: {_profile(wire)}"),
+        ("body", _body(plan)),
         ("quota", "; ".join(map(_window, plan.windows)) or "none"),
         *(("why" if number == 0 else "", reason) for number, reason in enumerate(plan.why)),
     ]
@@ -35,7 +41,7 @@ def _table(plan: Plan, hosts: list[str]) -> str:
     return "\n".join(f"{label:<{width}}  {text}" for label, text in rows)
 
 
-def _json(plan: Plan, hosts: list[str]) -> str:
+def _json(plan: Plan, hosts: list[str], wire: dict[str, object]) -> str:
     return json.dumps(
         {
             "served": True,
@@ -46,6 +52,8 @@ def _json(plan: Plan, hosts: list[str]) -> str:
             "hosts": hosts,
             "wire_model": plan.wire_model,
             "apis": plan.apis,
+            "profile": {"key": plan.profile} | wire,
+            "adapt": plan.adapt,
             "windows": [
                 {"unit": window.unit, "period": window.period, "limit": window.limit}
                 for window in plan.windows
@@ -60,6 +68,31 @@ def _refusal(message: str, why: tuple[str, ...], as_json: bool) -> tuple[str, in
     if as_json:
         return json.dumps({"served": False, "message": message, "why": why}, indent=2), 1
     return "\n".join([f"refused: {message}", *(f"why: {reason}" for reason in why)]), 1
+
+
+def _apis(apis: Apis) -> str:
+    if apis == "auto":
+        return "the server is asked at start; natively what it speaks, translated what it does not"
+    spoken = " and ".join(_APIS[dialect] for dialect in apis)
+    return "; ".join(
+        f"{name} {'natively' if dialect in apis else f'translated to {spoken}'}"
+        for dialect, name in _APIS.items()
+    )
+
+
+def _profile(wire: dict[str, object]) -> str:
+    given = [
+        f"{name}: {value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in wire.items()
+        if name != "kind"
+    ]
+    return f"{wire['kind']}{' but for ' if given else ''}{', '.join(given)}"
+
+
+def _body(plan: Plan) -> str:
+    if not plan.adapt:
+        return "not adapted: the model is of the class asked for, or the name is of none"
+    return f"adapted: {plan.asked} is of another class, so what {plan.model} cannot do is changed or left out"
 
 
 def _window(window: Window) -> str:

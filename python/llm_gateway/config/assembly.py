@@ -1,12 +1,11 @@
 """Built-in defaults, file and environment laid over each other and turned into `Settings`."""
 
-import copy
 from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
 
-from llm_gateway.config import consistency, defaults
+from llm_gateway.config import consistency, defaults, layers
 from llm_gateway.config.convert import Mistakes, Path, convert, found
 from llm_gateway.config.document import Document, dotted
 from llm_gateway.config.environment import Overrides
@@ -37,14 +36,14 @@ class Assembly:
 
     def __init__(self, document: Document, overrides: Overrides) -> None:
         self.mistakes: Mistakes = []
-        self._data = _overlaid(document.data, overrides)
+        self._data = layers.overlaid(document.data, overrides)
         self._unknown_sections()
         upstreams = dict(self._named("upstreams"))
         # A key or an API alone, without a URL, does not make an upstream.
-        has_url = "urls" in _mapping(upstreams.get("internal"))
+        has_url = "urls" in layers.mapping(upstreams.get("internal"))
         if not has_url and not document.holds(("upstreams", "internal")):
             upstreams.pop("internal", None)
-        self._raw_upstreams = upstreams
+        self._raw_upstreams = {name: layers.listed_api(raw) for name, raw in upstreams.items()}
 
     def settings(self) -> Settings:
         """All settings; only to be used if there are no mistakes."""
@@ -120,7 +119,7 @@ class Assembly:
         upstreams = self._laid_over("upstreams", self._raw_upstreams, base, Upstream)
         consistency.check_upstreams(upstreams, self.mistakes)
         return {
-            name: msgspec.structs.replace(upstream, urls=tuple(map(_base_url, upstream.urls)))
+            name: msgspec.structs.replace(upstream, urls=tuple(map(layers.base_url, upstream.urls)))
             for name, upstream in upstreams.items()
         }
 
@@ -142,7 +141,7 @@ class Assembly:
             place, base = raw_models.get(name, (("models",), {}))
             if len(place) > 1:
                 self.mistakes.append((path, f'"{name}" is already {dotted(place)}; keep one'))
-            raw_models[name] = (path, _mapping(base) | entry)
+            raw_models[name] = (path, layers.model(layers.mapping(base), entry))
         models = [(path, self._convert(raw, Model, path)) for path, raw in raw_models.values()]
         valid = [(path, model) for path, model in models if model is not None]
         consistency.check_models(valid, self._known_upstreams(), self.mistakes)
@@ -163,11 +162,11 @@ class Assembly:
         return self._laid_over("tiers", self._named("tiers"), defaults.tiers(), Tier)
 
     def _tier_names(self) -> set[str]:
-        return {*defaults.tiers(), *_mapping(self._data.get("tiers"))}
+        return {*defaults.tiers(), *layers.mapping(self._data.get("tiers"))}
 
     def _unchanged_tiers(self) -> frozenset[str]:
-        given = _mapping(self._data.get("tiers"))
-        return frozenset(name for name in defaults.tiers() if "models" not in _mapping(given.get(name)))
+        given = layers.mapping(self._data.get("tiers"))
+        return frozenset(name for name in defaults.tiers() if "models" not in layers.mapping(given.get(name)))
 
     def _check_routes(
         self, routes: tuple[Route, ...], tiers: dict[str, Tier], models: list[consistency.PlacedModel]
@@ -220,25 +219,3 @@ class Assembly:
             )
             self.mistakes.append((("subscribers",), text))
         return subscribers
-
-
-def _overlaid(data: Mapping[str, object], overrides: Overrides) -> dict[str, object]:
-    laid = {name: copy.deepcopy(section) for name, section in data.items() if section is not None}
-    for path, value in overrides.values.items():
-        node: object = laid
-        for step in path[:-1]:
-            if isinstance(node, dict):
-                if node.get(step) is None:
-                    node[step] = {}
-                node = node[step]
-        if isinstance(node, dict):
-            node[path[-1]] = value
-    return laid
-
-
-def _mapping(value: object) -> dict[str, object]:
-    return value if isinstance(value, dict) else {}
-
-
-def _base_url(url: str) -> str:
-    return url.rstrip("/").removesuffix("/v1").rstrip("/")

@@ -57,6 +57,17 @@ def check_ca_file(path: Path, name: str | None, mistakes: Mistakes) -> None:
         mistakes.append((path, f'"{name}" cannot be read: {error.strerror}'))
 
 
+def check_readable(path: Path, name: str | None, mistakes: Mistakes) -> None:
+    """Find why the file `name` cannot be read."""
+    if name is None:
+        return
+    try:
+        with open(name, "rb"):
+            return
+    except OSError as error:
+        mistakes.append((path, f'"{name}" cannot be read: {error.strerror}'))
+
+
 def check_upstreams(upstreams: Mapping[str, Upstream], mistakes: Mistakes) -> None:
     """Check URLs, keys and certificates of every upstream."""
     for name, upstream in upstreams.items():
@@ -67,12 +78,13 @@ def check_upstreams(upstreams: Mapping[str, Upstream], mistakes: Mistakes) -> No
 
 
 def check_models(models: Sequence[PlacedModel], upstreams: Collection[str], mistakes: Mistakes) -> None:
-    """Every model has an upstream, and every name means one model."""
+    """Every model has an upstream and its files, and every name means one model."""
     owners: dict[str, str] = {}
     for path, model in models:
         # Built-in models stay in the catalogue, unused, where their backend is not set up.
         if len(path) > 1 and model.upstream not in upstreams:
             mistakes.append(((*path, "upstream"), _unknown("upstream", model.upstream, upstreams)))
+        check_readable((*path, "tokenizer_file"), model.tokenizer_file, mistakes)
         if model.id == ITSELF:
             mistakes.append(((*path, "id"), f'"{ITSELF}" has a meaning in routes; choose another id'))
         for name in (model.id, *model.aliases):

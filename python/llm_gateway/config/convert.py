@@ -163,7 +163,8 @@ def _kind_at(kind: inspect.Type, path: Path) -> inspect.Type:
     """The type that the schema wants at `path` below `kind`."""
     for step in path:
         if isinstance(kind, inspect.UnionType):
-            kind = next(member for member in kind.types if not isinstance(member, inspect.NoneType))
+            around = inspect.VarTupleType if isinstance(step, int) else inspect.StructType | inspect.DictType
+            kind = next(member for member in kind.types if isinstance(member, around))
         if isinstance(kind, inspect.StructType):
             kind = next(entry.type for entry in kind.fields if entry.encode_name == step)
         elif isinstance(kind, inspect.DictType):
@@ -185,8 +186,12 @@ def _describe(kind: inspect.Type) -> str:
             return _describe_number(kind)
         case inspect.StrType():
             return _describe_text(kind)
+        case inspect.BoolType():
+            return "true or false"
         case inspect.VarTupleType():
-            return "a list that is not empty" if kind.min_length else "a list"
+            words = isinstance(kind.item_type, inspect.LiteralType)
+            items = f" of {_describe(kind.item_type).removeprefix('one of ')}" if words else ""
+            return f"a list{items}{' that is not empty' if kind.min_length else ''}"
         case inspect.StructType():
             return f"a mapping of {', '.join(entry.encode_name for entry in kind.fields)}"
         case inspect.DictType():

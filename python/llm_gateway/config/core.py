@@ -4,11 +4,12 @@ import os
 
 import msgspec
 
+from llm_gateway.config import profiles
 from llm_gateway.config.schema import Settings
 
 
 def core_settings(settings: Settings) -> bytes:
-    """JSON with `upstreams`, `quota`, `metrics` and `limits`; holds secrets, so it is never logged."""
+    """JSON with `upstreams`, `profiles`, `quota`, `metrics` and `limits`; holds secrets, so never logged."""
     return msgspec.json.encode(
         {
             "upstreams": {
@@ -22,9 +23,11 @@ def core_settings(settings: Settings) -> bytes:
                     "connect_s": upstream.deadlines.connect_s,
                     "first_byte_s": upstream.deadlines.first_byte_s,
                     "idle_s": upstream.deadlines.idle_s,
+                    "ping_s": upstream.deadlines.ping_s,
                 }
                 for name, upstream in settings.upstreams.items()
             },
+            "profiles": profiles.by_key(settings),
             "quota": {
                 "redis_url": settings.quota.redis_url,
                 "redis_ca_file": settings.quota.redis_ca_file,

@@ -1,11 +1,26 @@
 """A YAML file as plain data, and the line on which each part of it stands."""
 
+import re
 from collections.abc import Iterator
 
 import yaml
 
 from llm_gateway.config.convert import Path
 from llm_gateway.errors import ConfigError
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose only booleans are `true` and `false`, as in YAML 1.2: `off` and `no` are words."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the parser's own name for it
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), list("tTfF"))
 
 
 class Document:
@@ -43,7 +58,7 @@ def read(name: str) -> Document:
 def parse(name: str, text: str) -> Document:
     """The document in `text`, which came from the file `name`. Raises: ConfigError as `read`."""
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
             return Document(name, {}, {})

@@ -7,7 +7,7 @@ from llm_gateway.config.convert import Path
 
 CONFIG_FILE = "LLM_GATEWAY_CONFIG"
 
-_APIS = {"openai": ["openai"], "anthropic": ["anthropic"], "auto": ["anthropic", "openai"]}
+_APIS = ("openai", "anthropic", "auto")
 
 
 class Variable(NamedTuple):
@@ -59,16 +59,15 @@ def read(environ: Mapping[str, str], mistakes: list[str]) -> Overrides:
         if not text:
             continue
         overrides.names[variable.path] = name
-        if variable.path[-1] == "urls":
-            overrides.values[variable.path] = [part.strip() for part in text.split(",") if part.strip()]
-        elif variable.path[-1] == "apis":
-            if text not in _APIS:
-                mistakes.append(f'{name}: expected one of {", ".join(_APIS)}, found "{text[:60]}"')
-                continue
-            overrides.values[variable.path] = _APIS[text]
-        else:
-            overrides.values[variable.path] = text
+        if variable.path[-1] == "apis" and text not in _APIS:
+            mistakes.append(f'{name}: expected one of {", ".join(_APIS)}, found "{text[:60]}"')
+            continue
+        overrides.values[variable.path] = _parts(text) if variable.path[-1] == "urls" else text
     return overrides
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _text(environ: Mapping[str, str], variable: Variable, mistakes: list[str]) -> tuple[str, str]:

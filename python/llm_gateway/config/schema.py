@@ -9,12 +9,16 @@ import msgspec
 from msgspec import Meta
 
 Dialect = Literal["anthropic", "openai"]
+Apis = Literal["auto"] | Annotated[tuple[Dialect, ...], Meta(min_length=1)]
+ServerKind = Literal["vllm", "openai", "anthropic"]
 Unit = Literal["requests"]
 Period = Literal["day"]
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 ModelId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}\Z")]
 Seconds = Annotated[float, Meta(gt=0)]
+Tokens = Annotated[int, Meta(gt=0)]
+BetaGlob = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]*\*?\Z", min_length=1)]
 
 # The target of a route that leaves the requested name as it is.
 ITSELF = "itself"
@@ -68,11 +72,57 @@ class Tier(Section, frozen=True, kw_only=True):
     otherwise: str | None = None
 
 
+class Capabilities(Section, frozen=True, kw_only=True):
+    """What a model can do, as far as its upstream's profile does not say so; None: as it says.
+
+    `default_max_tokens` is sent where the upstream needs a limit and the client gave none. `thinking` is how
+    it is asked for, `thinking_off` whether the model may be asked not to. `sampling`: it takes `temperature`
+    and `top_p`. `mid_system`: it takes the role system in mid-conversation. `refused_betas` are names of
+    `anthropic-beta` (a `*` at the end is the rest) to take out of requests that were meant for another class.
+    """
+
+    vision: bool | None = None
+    documents: bool | None = None
+    context_window: Tokens | None = None
+    max_output_tokens: Tokens | None = None
+    default_max_tokens: Tokens | None = None
+    thinking: Literal["adaptive", "budget", "none"] | None = None
+    thinking_off: bool | None = None
+    effort: bool | None = None
+    structured_output: bool | None = None
+    sampling: bool | None = None
+    mid_system: bool | None = None
+    refused_betas: tuple[BetaGlob, ...] | None = None
+
+
+class Profile(Capabilities, frozen=True, kw_only=True):
+    """How an upstream and its models differ from the preset of its `kind`; None: as there.
+
+    `inline_system` is what becomes of system messages in mid-conversation, `thinking_switch` what turns
+    thinking on and off, `thinking_when_absent` what a request means that does not mention it.
+    `thinking_budget`: a limit is sent, as `thinking_token_budget`. `effort_none`: the effort `none` is known;
+    `top_effort` is the highest one. `lenient_end`: a stream may end without a reason. `send_user`: a hash of
+    the user is sent.
+    """
+
+    inline_system: Literal["fold", "preserve"] | None = None
+    thinking_switch: Literal["enable_thinking", "reasoning_effort", "none"] | None = None
+    thinking_when_absent: Literal["off", "leave"] | None = None
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    strict_tools: bool | None = None
+    lenient_end: bool | None = None
+    thinking_budget: bool | None = None
+    effort_none: bool | None = None
+    top_effort: Literal["minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    send_user: bool | None = None
+
+
 class Model(Section, frozen=True, kw_only=True):
     """One model of the catalogue.
 
     `wire` is its name at the upstream (default: the id). `aliases` are other names (exact or glob) that mean
-    this model. `model_class` (in YAML: `class`) groups models for tiers and routes.
+    this model. `model_class` (in YAML: `class`) groups models for tiers and routes. `tokenizer_file` is its
+    Hugging Face `tokenizer.json`, by which tokens are counted here.
     """
 
     id: ModelId
@@ -80,29 +130,36 @@ class Model(Section, frozen=True, kw_only=True):
     upstream: Name
     wire: str | None = None
     aliases: tuple[str, ...] = ()
+    capabilities: Capabilities = Capabilities()
+    tokenizer_file: str | None = None
 
 
 class Deadlines(Section, frozen=True, kw_only=True):
     """How long each wait on an upstream may take, in seconds.
 
-    `first_byte_s` ends with the answer's head; `idle_s` is silence inside an answer.
+    `first_byte_s` ends with the answer's head; `idle_s` is silence inside an answer. After `ping_s` of it the
+    client of a stream gets a ping.
     """
 
     connect_s: Seconds = 5.0
     first_byte_s: Seconds = 600.0
-    idle_s: Seconds = 300.0
+    idle_s: Seconds = 240.0
+    ping_s: Seconds = 10.0
 
 
 class Upstream(Section, frozen=True, kw_only=True):
     """One backend: replicas of the same server, by base URL with or without `/v1`.
 
-    `apis` are the dialects it speaks; `auth` is how `api_key` is sent. `ca_file` adds a PEM bundle to the
-    system's roots. `keep_alive_s` is how long an idle pooled connection is trusted; it stays under the
-    server's own limit, which is 5 s in vLLM.
+    `apis` are the dialects it speaks; with `auto` it is asked once, at start. `kind` is the preset of its
+    manners (None: see `profiles.kind_of`), `profile` what differs. `auth` is how `api_key` is sent. `ca_file`
+    adds a PEM bundle to the system's roots. `keep_alive_s` is how long an idle pooled connection is trusted;
+    it stays under the server's own limit, which is 5 s in vLLM.
     """
 
     urls: Annotated[tuple[str, ...], Meta(min_length=1)]
-    apis: Annotated[tuple[Dialect, ...], Meta(min_length=1)]
+    apis: Apis
+    kind: ServerKind | None = None
+    profile: Profile = Profile()
     api_key: str | None = None
     auth: Literal["x-api-key", "bearer"] = "bearer"
     ca_file: str | None = None

@@ -96,6 +96,13 @@ class Catalogue:
         model = self._by_name.get(model_id)
         return model if model is not None and model.id == model_id else None
 
+    def configured(self, model: Model) -> Model | None:
+        """The entry that says what `model` can do: itself, or the one that is served under its name."""
+        served = (
+            entry for entry in self.models if entry.upstream == model.upstream and entry.wire == model.id
+        )
+        return self.by_id(model.id) or next(served, None)
+
     def of_class(self, model_class: str) -> tuple[Model, ...]:
         """The configured models of a class, in their order."""
         return tuple(model for model in self.models if model.model_class == model_class)

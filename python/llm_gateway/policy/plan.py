@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from llm_gateway.config.schema import ITSELF, Dialect, Model, Route, Settings, Tier, Upstream, Window
+from llm_gateway.config import profiles
+from llm_gateway.config.schema import ITSELF, Apis, Model, Route, Settings, Tier, Upstream, Window
 from llm_gateway.errors import Fault
 from llm_gateway.policy.catalogue import Catalogue, classify, internal_aliases, is_well_formed, plain
 from llm_gateway.policy.routes import first_match, is_glob
@@ -22,8 +23,10 @@ _ECHOED_CHARACTERS = 64
 
 class Plan(msgspec.Struct, frozen=True):
     """What was decided. `asked` is the name as it came, `model` the id that serves it (`x-gateway-model`),
-    `wire_model` the name to send upstream. `from_label` and `to_label` stand for `asked` and `model` in
-    metrics: there are never more than some hundreds of them. `why` are the reasons, for people.
+    `wire_model` the name to send upstream, `profile` the key of what it can do (`config/profiles.py`).
+    `adapt`: a model of another class was asked for, so the body is fitted to this one. `from_label` and
+    `to_label` stand for `asked` and `model` in metrics: there are never more than some hundreds of them.
+    `why` are the reasons, for people.
     """
 
     tier: str
@@ -31,7 +34,9 @@ class Plan(msgspec.Struct, frozen=True):
     model: str
     wire_model: str
     upstream: str
-    apis: tuple[Dialect, ...]
+    apis: Apis
+    profile: str
+    adapt: bool
     windows: tuple[Window, ...]
     from_label: str
     to_label: str
@@ -106,11 +111,21 @@ class Policy:
             wire_model=model.wire or model.id,
             upstream=model.upstream,
             apis=upstream.apis,
+            profile=self._profile(model),
+            adapt=self._is_of_another_class(asked, model),
             windows=tier.quota,
             from_label=self._label(asked),
             to_label=self._label(model.id),
             why=why,
         )
+
+    def _profile(self, model: Model) -> str:
+        known = self._catalogue.configured(model)
+        return profiles.of_upstream(model.upstream) if known is None else profiles.of_model(known.id)
+
+    def _is_of_another_class(self, asked: str, served: Model) -> bool:
+        wanted = self._catalogue.find(asked)
+        return wanted is not None and wanted.model_class != served.model_class
 
     def _choose(self, tier_name: str, tier: Tier, asked: str) -> _Choice:
         why: list[str] = []
