@@ -100,6 +100,12 @@ class Core:
         """
     def store_state(self) -> Future[str]:
         """`ok`, or a sentence on what is wrong with the quota store."""
+    def probe(self, upstream: str) -> Future[str]:
+        """What an upstream speaks, in words: `anthropic and openai (vllm, 8192 tokens)`.
+
+        Raises:
+            Fault: if the server cannot be reached (when awaited).
+        """
     def metrics(self) -> bytes:
         """The metrics of all workers in Prometheus' text format 0.0.4."""
     def jwks_age(self, seconds: float) -> None:

@@ -111,27 +111,26 @@ def test_a_name_is_served_as_its_tier_may(
     at: str,
 ) -> None:
     answer = callers[tier].ask(api, asked)
-    if api not in SPOKEN[at]:
-        assert answer.status_code == 400
-        assert answer.json()["error"]["type"] == "invalid_request_error"
-        assert f"use POST /v1/{SPOKEN[at][0]}" in answer.json()["error"]["message"]
-        assert f"'{model}'" in answer.json()["error"]["message"]
-        assert upstream.requests == []
-        return
     assert answer.status_code == 200, answer.text
     assert answer.headers["x-gateway-model"] == model
     assert answer.headers["x-gateway-tier"] == tier
     assert answer.headers["x-gateway-upstream"] == at
     (request,) = upstream.requests
-    assert request.path == f"/v1/{api}"
+    assert request.path == f"/v1/{api if api in SPOKEN[at] else SPOKEN[at][0]}"
     assert request.json()["model"] == wire
+    assert answer.json()["model"] == (wire if api in SPOKEN[at] else asked)
     assert (request.header("x-api-key"), request.header("authorization")) == UPSTREAM_CREDENTIALS[at]
 
 
-def test_the_upstream_that_speaks_another_api_is_not_counted(callers: dict[str, Caller]) -> None:
+def test_a_translated_answer_counts_once_and_a_refused_request_not(callers: dict[str, Caller]) -> None:
     before = callers["enterprise"].used()
-    assert callers["enterprise"].ask("messages", "gpt-4").status_code == 400
-    assert callers["enterprise"].used() == before
+    assert callers["enterprise"].ask("messages", "gpt-4").status_code == 200
+    assert callers["enterprise"].used() == before + 1
+    server_side = {"mcp_servers": [{"type": "url", "name": "files", "url": "https://files.example"}]}
+    refused = callers["enterprise"].ask("messages", "gpt-4", **server_side)
+    assert refused.status_code == 400
+    assert "mcp_servers" in refused.json()["error"]["message"]
+    assert callers["enterprise"].used() == before + 1
 
 
 @pytest.mark.parametrize("api", APIS)

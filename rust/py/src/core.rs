@@ -92,6 +92,13 @@ impl Core {
         })
     }
 
+    /// A future of what an upstream speaks, in words.
+    fn probe<'py>(&self, py: Python<'py>, upstream: String) -> PyResult<Bound<'py, PyAny>> {
+        self.ask(py, |core, completion| {
+            Box::pin(async move { completion.resolve(core.probe(&upstream).await) })
+        })
+    }
+
     /// The metrics page of all workers, in Prometheus' text format 0.0.4.
     fn metrics<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let page = py.detach(|| self.shared.metrics.render());

@@ -52,6 +52,8 @@ pub(crate) struct PlanArgument {
     model: String,
     wire_model: String,
     upstream: String,
+    profile: String,
+    adapt: bool,
     windows: Vec<PlannedWindow>,
 }
 
@@ -115,7 +117,7 @@ impl Exchange {
                 Kind::Canceled => Outcome::ClientLeft,
                 _ => Outcome::Refused,
             };
-            record.blame(&fault);
+            record.blame(fault.kind);
             record.end(outcome, answer.status);
         }
         Ok(failure::parts(py, &answer, &self.request_id))
@@ -164,6 +166,8 @@ impl Exchange {
             served: plan.to_label,
             wire_model: plan.wire_model,
             upstream: plan.upstream,
+            profile: plan.profile,
+            adapt: plan.adapt,
             windows,
         };
         let mut record = self

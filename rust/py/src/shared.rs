@@ -37,7 +37,12 @@ impl Shared {
         let log = Log::start(metrics.log_dropped())
             .map_err(|error| Fault::new(Kind::Internal, format!("log thread: {error}")))?;
         let drain = Duration::try_from_secs_f64(drain_s).unwrap_or_default();
-        let relay = Mutex::new(Relay::start(settings, Arc::clone(&metrics), drain)?);
+        let relay = Mutex::new(Relay::start(
+            settings,
+            Arc::clone(&metrics),
+            log.clone(),
+            drain,
+        )?);
         Ok(Self {
             relay,
             metrics,

@@ -3,13 +3,14 @@
 use fault::{Fault, Kind};
 use http::Response;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use wire::translate;
 
 /// The fault that an upstream's own refusal becomes.
 pub(crate) fn in_our_words(status: u16, retry_after: Option<u64>) -> Fault {
     let (kind, message) = match status {
         401 | 403 => (
             Kind::UpstreamError,
-            "the upstream refused the gateway's credentials; tell its operator".to_owned(),
+            translate::CREDENTIALS_REFUSED.to_owned(),
         ),
         429 | 503 | 529 => (
             Kind::Overloaded,
@@ -29,9 +30,11 @@ pub(crate) fn in_our_words(status: u16, retry_after: Option<u64>) -> Fault {
         ),
     };
     let fault = Fault::new(kind, message);
-    match retry_after {
-        Some(seconds) => fault.retry_after(seconds),
-        None => fault,
+    match (status, retry_after) {
+        // Only the operator can change that.
+        (401 | 403, _) => fault.do_not_retry(),
+        (_, Some(seconds)) => fault.retry_after(seconds),
+        (_, None) => fault,
     }
 }
 
@@ -65,16 +68,25 @@ pub(crate) fn is_plain<B>(response: &Response<B>) -> bool {
         .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// The seconds after which the upstream wants to be asked again.
+/// The seconds after which the upstream wants to be asked again; a date is so many seconds from now.
 pub(crate) fn retry_after<B>(response: &Response<B>) -> Option<u64> {
-    response
-        .headers()
-        .get("retry-after")?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    let text = response.headers().get("retry-after")?.to_str().ok()?.trim();
+    text.parse().ok().or_else(|| {
+        let at = jiff::fmt::rfc2822::parse(text).ok()?;
+        let wait_s = at.timestamp().as_second() - jiff::Timestamp::now().as_second();
+        Some(u64::try_from(wait_s).unwrap_or(0))
+    })
+}
+
+/// Whether the upstream says that its refusal may be repeated.
+pub(crate) fn should_retry<B>(response: &Response<B>) -> Option<bool> {
+    let text = response.headers().get("x-should-retry")?.to_str().ok()?;
+    text.trim().parse().ok()
+}
+
+/// The fault that an answer is which is none.
+pub(crate) fn unusable(message: &str) -> Fault {
+    Fault::new(Kind::UpstreamError, message)
 }
 
 /// The upstream's own id for the request, if it is one.
@@ -83,12 +95,16 @@ pub(crate) fn request_id<B>(response: &Response<B>) -> Option<String> {
         .headers()
         .get("request-id")
         .or(response.headers().get("x-request-id"))?;
-    let text = value.to_str().ok()?;
-    let plain = (1..=128).contains(&text.len())
-        && text
+    plain(value.to_str().ok()?)
+}
+
+/// An id that may stand in a log line and a header.
+pub(crate) fn plain(id: &str) -> Option<String> {
+    let plain = (1..=128).contains(&id.len())
+        && id
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    plain.then(|| text.to_owned())
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
+    plain.then(|| id.to_owned())
 }
 
 #[cfg(test)]
@@ -127,9 +143,19 @@ mod tests {
     #[test]
     fn a_wait_is_whole_seconds() {
         assert_eq!(retry_after(&with("retry-after", " 7 ")), Some(7));
-        for other in ["-1", "1.5", "Wed, 21 Oct 2026 07:28:00 GMT"] {
+        for other in ["-1", "1.5", "soon"] {
             assert_eq!(retry_after(&with("retry-after", other)), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_wait_until_a_date_is_told_in_seconds() {
+        let past = with("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT");
+        assert_eq!(retry_after(&past), Some(0));
+        let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(90);
+        let date = at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let wait_s = retry_after(&with("retry-after", &date)).unwrap();
+        assert!((88..=90).contains(&wait_s), "{wait_s}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,19 +10,43 @@ use fault::{Fault, Kind};
 use quota::{
     AnyStore, Bucket, Calendar, Count, RedisStore, SqliteStore, Store, StoreError, Window,
 };
+use tokens::Counter;
+use wire::translate::Profile;
 
 use crate::metrics::Metrics;
-use crate::settings::{Settings, duration};
+use crate::settings::{self, Settings, duration};
 use crate::upstream::Upstream;
 
 /// Upstreams, quota store, metrics.
 #[derive(Debug)]
 pub struct Core {
-    upstreams: HashMap<String, Upstream>,
+    upstreams: HashMap<String, Rc<Upstream>>,
+    served: HashMap<String, Served>,
     store: AnyStore,
     calendar: Calendar,
     /// The process's metrics.
     pub metrics: Arc<Metrics>,
+}
+
+/// A model as it is served.
+#[derive(Debug)]
+pub(crate) struct Served {
+    /// What it understands.
+    pub(crate) profile: Profile,
+    /// Counts its tokens where the upstream does not; `None`: as well as can be without its own tokenizer.
+    pub(crate) tokenizer: Option<Counter>,
+}
+
+impl Served {
+    fn new(settings: &settings::Served) -> Result<Self, Fault> {
+        let file = settings.tokenizer_file.as_ref();
+        Ok(Self {
+            profile: settings.wire.clone(),
+            tokenizer: file
+                .map(|file| Counter::from_file(Path::new(file)))
+                .transpose()?,
+        })
+    }
 }
 
 impl Core {
@@ -32,7 +57,11 @@ impl Core {
     pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> Result<Self, Fault> {
         let mut upstreams = HashMap::with_capacity(settings.upstreams.len());
         for (name, upstream) in &settings.upstreams {
-            upstreams.insert(name.clone(), Upstream::new(name, upstream)?);
+            upstreams.insert(name.clone(), Rc::new(Upstream::new(name, upstream)?));
+        }
+        let mut served = HashMap::with_capacity(settings.profiles.len());
+        for (key, entry) in &settings.profiles {
+            served.insert(key.clone(), Served::new(entry)?);
         }
         let timeout = duration(settings.quota.timeout_s);
         let store = match &settings.quota.redis_url {
@@ -53,6 +82,7 @@ impl Core {
         let calendar = Calendar::new(&settings.quota.timezone)?;
         Ok(Self {
             upstreams,
+            served,
             store,
             calendar,
             metrics,
@@ -63,10 +93,41 @@ impl Core {
     ///
     /// # Errors
     /// `internal`: policy only names configured ones.
-    pub(crate) fn upstream(&self, name: &str) -> Result<&Upstream, Fault> {
+    pub(crate) fn upstream(&self, name: &str) -> Result<Rc<Upstream>, Fault> {
         self.upstreams
             .get(name)
+            .cloned()
             .ok_or_else(|| Fault::new(Kind::Internal, format!("no upstream named {name}")))
+    }
+
+    /// What is known of a model, by the key that a plan names.
+    ///
+    /// # Errors
+    /// `internal`: policy only names configured ones.
+    pub(crate) fn served(&self, key: &str) -> Result<&Served, Fault> {
+        self.served
+            .get(key)
+            .ok_or_else(|| Fault::new(Kind::Internal, format!("no profile named {key}")))
+    }
+
+    /// What the backend of that name speaks, in words; it is asked if it has not been.
+    ///
+    /// # Errors
+    /// `upstream_error` or `upstream_timeout` if it cannot be asked, `internal` if there is none of that name.
+    pub async fn probe(&self, name: &str) -> Result<String, Fault> {
+        let upstream = self.upstream(name)?;
+        let spoken = upstream.spoken().await;
+        spoken
+            .map(ToString::to_string)
+            .map_err(|failure| failure.fault)
+    }
+
+    /// The backends that have to be asked what they speak.
+    pub(crate) fn unknown_upstreams(&self) -> impl Iterator<Item = (String, Rc<Upstream>)> {
+        let unknown = self.upstreams.iter();
+        unknown
+            .filter(|(_, upstream)| upstream.is_unknown())
+            .map(|(name, upstream)| (name.clone(), Rc::clone(upstream)))
     }
 
     /// The counters of `user` for `windows` at this moment.

@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fault::{Fault, Kind};
@@ -10,16 +11,19 @@ use futures_util::FutureExt;
 use http::Response;
 use hyper::body::Incoming;
 use quota::Window;
-use wire::{Dialect, Operation, Peek};
+use wire::translate::{Known, Stamp};
+use wire::{Dialect, Operation, Peek, Refusal};
 
 use crate::answer;
+use crate::call::{self, Call, Prepared, Way};
 use crate::client::{Client, Head, Sent};
-use crate::core::Core;
+use crate::core::{self, Core};
 use crate::headers;
 use crate::ledger::{self, Taken};
-use crate::pump::{End, Pump, STALL};
+use crate::pump::STALL;
 use crate::record::{Outcome, Record};
 use crate::upstream::{Failure, Upstream};
+use crate::voice::Voice;
 use crate::watch::Watch;
 
 /// What a client asked.
@@ -54,6 +58,10 @@ pub struct Plan {
     pub wire_model: String,
     /// The upstream.
     pub upstream: String,
+    /// What the model understands there, by its key in the settings.
+    pub profile: String,
+    /// Whether the request was meant for another class of model, and has to be fitted to this one.
+    pub adapt: bool,
     /// What is counted.
     pub windows: Vec<Window>,
 }
@@ -85,11 +93,11 @@ pub async fn run(core: Rc<Core>, asked: Asked, plan: Plan, record: Record, clien
     metrics.stream_ended();
 }
 
-/// A request that is being served. `whole.rs` holds the answers that are no streams.
+/// A request that is being served. `stream.rs` and `whole.rs` hold the two kinds of answers.
 pub(crate) struct Exchange<C> {
-    core: Rc<Core>,
+    pub(crate) core: Rc<Core>,
     pub(crate) dialect: Dialect,
-    request_id: String,
+    pub(crate) request_id: String,
     pub(crate) record: Option<Record>,
     pub(crate) client: C,
     pub(crate) watch: Watch,
@@ -117,7 +125,17 @@ impl<C: Client> Exchange<C> {
     async fn serve(&mut self, asked: &Asked, plan: &Plan) -> Result<(), Fault> {
         let core = Rc::clone(&self.core);
         let upstream = core.upstream(&plan.upstream)?;
-        wire::translate::path(self.dialect, upstream.dialects(), &plan.model)?;
+        let served = core.served(&plan.profile)?;
+        let spoken = upstream.spoken().await;
+        let spoken = spoken.map_err(|failure| self.noted(failure))?;
+        let call = match call::prepare(asked, plan, &served.profile, spoken)? {
+            Prepared::Call(call) => *call,
+            Prepared::Known(known) => {
+                self.known(known, plan).await;
+                return Ok(());
+            }
+            Prepared::Count(prompt) => return self.count(prompt, plan, &upstream, served).await,
+        };
         // Counting tokens costs nobody anything (policy.md, "what is counted").
         let windows: &[Window] = if asked.operation == Operation::CountTokens {
             &[]
@@ -125,7 +143,10 @@ impl<C: Client> Exchange<C> {
             &plan.windows
         };
         let taken = ledger::take(&core, &plan.user, &plan.tier, windows).await?;
-        match self.ask(asked, plan, upstream).await {
+        for name in call.dropped.names() {
+            core.metrics.dropped(name);
+        }
+        match self.ask(call, asked, plan, &upstream, served).await {
             Ok(Served::Counts) => Ok(()),
             Ok(Served::GiveBack(answer)) => {
                 self.give_back(taken).await;
@@ -151,23 +172,15 @@ impl<C: Client> Exchange<C> {
 
     async fn ask(
         &mut self,
+        call: Call,
         asked: &Asked,
         plan: &Plan,
         upstream: &Upstream,
+        model: &core::Served,
     ) -> Result<Served, Fault> {
-        let body = wire::splice(&asked.body, asked.peek.model_span.clone(), &plan.wire_model);
-        let headers = headers::for_upstream(&asked.headers, self.dialect);
-        let path = asked.operation.path();
-        let target = if asked.query.is_empty() {
-            path.to_owned()
-        } else {
-            format!("{path}?{}", asked.query)
-        };
-        if let Some(record) = &mut self.record {
-            record.upstream_called();
-        }
+        self.calling();
         let response = {
-            let mut answer = pin!(upstream.post(&target, headers, &body));
+            let mut answer = pin!(upstream.post(&call.target, call.headers, &call.body));
             tokio::select! {
                 biased;
                 response = &mut answer => response,
@@ -185,46 +198,107 @@ impl<C: Client> Exchange<C> {
             }
         };
         let response = response.map_err(|failure| self.noted(failure))?;
-        let head = self.head(&response, plan);
-        match response.status().as_u16() {
-            200..=299 if !answer::is_plain(&response) => Err(Fault::new(
-                Kind::UpstreamError,
+        let mut head = self.head(&response, plan, &call.way);
+        if let Some(dropped) = call.dropped.header() {
+            head.push("x-gateway-dropped", dropped);
+        }
+        let status = response.status().as_u16();
+        if !(200..=299).contains(&status) {
+            let refused = match call.way {
+                Way::AsIs { retold: false } => {
+                    self.refused(status, head, response, upstream).await?
+                }
+                _ => self.retold(response, asked, plan, upstream, model).await,
+            };
+            return Ok(Served::GiveBack(refused));
+        }
+        if !answer::is_plain(&response) {
+            return Err(answer::unusable(
                 "the upstream compressed its answer although it was asked not to",
-            )),
-            200..=299 if answer::is_event_stream(&response) => {
-                self.stream(head, response.into_body(), upstream).await
+            ));
+        }
+        let stream = answer::is_event_stream(&response);
+        match call.way {
+            Way::AsIs { .. } if stream => {
+                let voice = Voice::AsIs(self.dialect);
+                let body = response.into_body();
+                self.stream(head, body, call.dialect, voice, plan, upstream)
+                    .await
             }
-            200..=299 if answer::is_json(&response) => {
+            Way::AsIs { .. } if answer::is_json(&response) => {
                 self.whole(head, response.into_body(), upstream).await
             }
-            200..=299 => Err(Fault::new(
-                Kind::UpstreamError,
+            Way::Translated(memory) if stream && self.asked_stream() => {
+                let voice = Voice::Translated(memory.stream(self.stamp()));
+                let body = response.into_body();
+                self.stream(head, body, call.dialect, voice, plan, upstream)
+                    .await
+            }
+            // What it is comes to light when it is read.
+            Way::Translated(memory) if !stream && !self.asked_stream() => {
+                self.translated(head, response, &memory, plan, upstream)
+                    .await
+            }
+            Way::Translated(_) => Err(answer::unusable(
+                "the upstream answered a stream where JSON was asked for, or the other way round",
+            )),
+            Way::AsIs { .. } => Err(answer::unusable(
                 "the upstream answered with something that is neither JSON nor an event stream",
             )),
-            status => self
-                .refused(status, head, response, upstream)
-                .await
-                .map(Served::GiveBack),
         }
     }
 
-    fn has_content(&self) -> bool {
+    /// Notes that the upstream is called now.
+    pub(crate) fn calling(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.upstream_called();
+        }
+    }
+
+    fn asked_stream(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.stream)
+    }
+
+    /// What an invented part of an answer is made from.
+    pub(crate) fn stamp(&self) -> Stamp<'_> {
+        Stamp {
+            request_id: &self.request_id,
+            now_s: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |passed| passed.as_secs()),
+        }
+    }
+
+    pub(crate) fn has_content(&self) -> bool {
         self.record.as_ref().is_some_and(Record::has_content)
     }
 
-    fn noted(&mut self, failure: Failure) -> Fault {
+    pub(crate) fn noted(&mut self, failure: Failure) -> Fault {
         if let (Some(record), Some(cause)) = (&mut self.record, failure.cause) {
             record.note(cause);
         }
         failure.fault
     }
 
-    fn head(&mut self, response: &Response<Incoming>, plan: &Plan) -> Head {
+    fn head(&mut self, response: &Response<Incoming>, plan: &Plan, way: &Way) -> Head {
         let mut head = Head::new(response.status().as_u16());
+        let stream = answer::is_event_stream(response);
+        let translated = matches!(way, Way::Translated(_));
         for (name, value) in headers::for_client(response.headers()) {
-            head.push(name, value);
+            // A charset or profile that the upstream names is not that of what is written here.
+            if !(translated && name == "content-type") {
+                head.push(name, value);
+            }
         }
-        if answer::is_event_stream(response) {
+        if translated {
+            let kind = if stream {
+                "text/event-stream; charset=utf-8"
+            } else {
+                "application/json"
+            };
+            head.push("content-type", kind);
+        }
+        if stream {
             head.push("cache-control", "no-cache");
             // nginx in front would otherwise collect a stream before passing it on.
             head.push("x-accel-buffering", "no");
@@ -238,7 +312,7 @@ impl<C: Client> Exchange<C> {
         head
     }
 
-    fn sign(&self, head: &mut Head, plan: &Plan) {
+    pub(crate) fn sign(&self, head: &mut Head, plan: &Plan) {
         head.push("request-id", self.request_id.clone());
         head.push("x-request-id", self.request_id.clone());
         head.push("x-gateway-model", plan.model.clone());
@@ -246,59 +320,37 @@ impl<C: Client> Exchange<C> {
         head.push("x-gateway-upstream", plan.upstream.clone());
     }
 
-    async fn stream(
-        &mut self,
-        head: Head,
-        body: Incoming,
-        upstream: &Upstream,
-    ) -> Result<Served, Fault> {
-        let Some(mut record) = self.record.take() else {
-            return Err(Fault::new(Kind::Internal, "a stream without a record"));
-        };
-        let status = head.status;
-        record.status = status;
-        let core = Rc::clone(&self.core);
-        let mut pump = Pump::new(head, body, self.dialect, upstream.idle, &core.metrics);
-        let end = pump
-            .run(&mut self.client, &mut self.watch, &mut record)
-            .await;
-        record.usage = pump.usage();
-        let head = pump.take_head();
-        self.answering = pump.delivered();
-        self.record = Some(record);
-        match end {
-            End::Complete { last } => {
-                self.last(head.as_ref(), &last, Outcome::Complete, status)
-                    .await;
-            }
-            End::Told { last } if !self.has_content() => {
-                // The error is all there was: the upstream refused, only late.
-                return Ok(Served::GiveBack(Answer {
-                    head,
-                    body: last,
-                    status,
-                    outcome: Outcome::Failed,
-                }));
-            }
-            End::Told { last } => {
-                self.last(head.as_ref(), &last, Outcome::Broken, status)
-                    .await;
-            }
-            End::ClientLeft => self.close(Outcome::ClientLeft, status),
-            End::Broken { last, fault } if !pump.delivered() && last.is_empty() => {
-                return Err(fault);
-            }
-            End::Broken { mut last, fault } => {
-                let event = wire::stream_event(&fault, self.dialect, &self.request_id);
-                last.push(Bytes::from(event));
-                if let Some(record) = &mut self.record {
-                    record.blame(&fault);
-                }
-                self.last(head.as_ref(), &last, Outcome::Broken, status)
-                    .await;
-            }
+    /// An upstream's refusal, as an answer in the client's words.
+    pub(crate) fn told(&mut self, refusal: &Refusal, plan: &Plan) -> Answer {
+        if let Some(record) = &mut self.record {
+            record.blame(refusal.fault);
         }
-        Ok(Served::Counts)
+        let answer = refusal.answer(&self.request_id);
+        let mut head = Head::new(answer.status);
+        for (name, value) in answer.headers {
+            head.push(name, value);
+        }
+        self.sign(&mut head, plan);
+        Answer {
+            head: Some(head),
+            body: vec![Bytes::from(answer.body)],
+            status: answer.status,
+            outcome: Outcome::Failed,
+        }
+    }
+
+    /// Sends an answer that needed no upstream.
+    async fn known(&mut self, known: Known, plan: &Plan) {
+        let mut head = Head::new(200);
+        if known.stream {
+            head.push("content-type", "text/event-stream; charset=utf-8");
+        } else {
+            head.push("content-type", "application/json");
+            head.push("content-length", known.body.len().to_string());
+        }
+        self.sign(&mut head, plan);
+        self.finish(&head, &[Bytes::from(known.body)], Outcome::Complete)
+            .await;
     }
 
     /// Sends a whole answer and ends the exchange.
@@ -351,7 +403,7 @@ impl<C: Client> Exchange<C> {
         };
         let answer = wire::shape(fault, self.dialect, &self.request_id);
         if let Some(record) = &mut self.record {
-            record.blame(fault);
+            record.blame(fault.kind);
             if fault.kind == Kind::Internal {
                 record.note(fault.message.clone());
             }

@@ -14,6 +14,8 @@ const REQUEST: [&str; 3] = ["accept", "content-type", "user-agent"];
 const REQUEST_ANTHROPIC: [&str; 3] = ["anthropic-beta", "anthropic-version", "x-app"];
 /// Family of headers by which the SDKs describe themselves.
 const REQUEST_PREFIX: &str = "x-stainless-";
+/// What a translated request is written after. Source: Anthropic, "Versions" (API documentation).
+const ANTHROPIC_VERSION: &str = "2023-06-01";
 /// Headers an upstream may send through to a client.
 const RESPONSE: [&str; 4] = [
     "content-type",
@@ -34,12 +36,30 @@ fn passes(name: &str, dialect: Dialect) -> bool {
         || (dialect == Dialect::Anthropic && REQUEST_ANTHROPIC.contains(&name))
 }
 
-/// The request headers for an upstream that speaks `dialect`, from what the client sent (names in lower case).
+/// The request headers for an upstream that is spoken to in `dialect`, from what a client of the same API sent (names in
+/// lower case).
 #[must_use]
 pub fn for_upstream(client: &[(Bytes, Bytes)], dialect: Dialect) -> HeaderMap {
+    kept(client, |name| passes(name, dialect))
+}
+
+/// The request headers for a translated request: what the client says of its own API means nothing there.
+#[must_use]
+pub fn for_translated(client: &[(Bytes, Bytes)], dialect: Dialect) -> HeaderMap {
+    let mut headers = kept(client, |name| name == "user-agent");
+    if dialect == Dialect::Anthropic {
+        headers.insert(
+            "anthropic-version",
+            HeaderValue::from_static(ANTHROPIC_VERSION),
+        );
+    }
+    headers
+}
+
+fn kept(client: &[(Bytes, Bytes)], passes: impl Fn(&str) -> bool) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(client.len() + 3);
     for (name, value) in client {
-        if !std::str::from_utf8(name).is_ok_and(|name| passes(name, dialect)) {
+        if !std::str::from_utf8(name).is_ok_and(&passes) {
             continue;
         }
         if let (Ok(name), Ok(value)) = (
@@ -116,6 +136,23 @@ mod tests {
         assert!(!headers.contains_key("anthropic-beta"));
         assert!(!headers.contains_key("x-app"));
         assert_eq!(headers["accept"], "*/*");
+    }
+
+    #[test]
+    fn says_nothing_of_the_clients_own_api_in_a_translated_request() {
+        let sent = pairs(&[
+            ("anthropic-beta", "a"),
+            ("anthropic-version", "2020-01-01"),
+            ("x-stainless-lang", "js"),
+            ("accept", "text/event-stream"),
+            ("user-agent", "claude-cli/2"),
+        ]);
+        let headers = for_translated(&sent, Dialect::OpenAi);
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["accept-encoding", "content-type", "user-agent"]);
+        let headers = for_translated(&sent, Dialect::Anthropic);
+        assert_eq!(headers["anthropic-version"], "2023-06-01");
     }
 
     #[test]

@@ -38,6 +38,10 @@ families! {
         "Time the gateway itself took before the upstream was called, quota included.";
     TOKENS = FamilyKind::Counter, "gateway_tokens_total",
         "Tokens as the upstreams reported them, by kind and served model.";
+    USAGE_MISSING = FamilyKind::Counter, "gateway_usage_missing_total",
+        "Whole answers whose tokens the upstream did not report, by served model.";
+    DROPPED = FamilyKind::Counter, "gateway_dropped_fields_total",
+        "Members of requests that were left out because the upstream does not know them, by name.";
     ACTIVE = FamilyKind::Gauge, "gateway_active_streams",
         "Exchanges with an upstream that are in flight.";
     REFUSALS = FamilyKind::Counter, "gateway_quota_refusals_total",
@@ -60,6 +64,8 @@ families! {
 
 /// Names of models that may be label values; beyond that they are counted as `other`.
 const MODEL_SERIES: usize = 256;
+/// The same for members of requests: clients may send any.
+const MEMBER_SERIES: usize = 64;
 
 /// The process's metrics: a handle to the shared counters and the rules for labels.
 #[derive(Debug)]
@@ -68,6 +74,7 @@ pub struct Metrics {
     user_label: UserLabel,
     users: Bounded,
     models: Bounded,
+    members: Bounded,
     active: Gauge,
     between_tokens: Histogram,
     overhead: Histogram,
@@ -86,6 +93,7 @@ impl Metrics {
             user_label: settings.user_label,
             users: Bounded::new(settings.user_series),
             models: Bounded::new(MODEL_SERIES),
+            members: Bounded::new(MEMBER_SERIES),
             active: registry.gauge(&ACTIVE, &[]),
             between_tokens: registry.histogram(&BETWEEN_TOKENS, &[]),
             overhead: registry.histogram(&OVERHEAD, &[]),
@@ -182,6 +190,20 @@ impl Metrics {
                 .counter(&TOKENS, &[("kind", kind), ("model", model)])
                 .add(tokens);
         }
+    }
+
+    pub(crate) fn usage_missing(&self, model: &str) {
+        let model = self.models.admit(model);
+        self.registry
+            .counter(&USAGE_MISSING, &[("model", model)])
+            .add(1);
+    }
+
+    pub(crate) fn dropped(&self, member: &str) {
+        let member = self.members.admit(member);
+        self.registry
+            .counter(&DROPPED, &[("member", member)])
+            .add(1);
     }
 
     pub(crate) fn request(&self, tier: &str, api: &str, status: u16, outcome: &str, seconds: f64) {

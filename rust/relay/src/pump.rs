@@ -1,7 +1,8 @@
 //! An upstream's stream on its way to the client: whole frames, as soon as they are there.
 //!
 //! Everything that one read made ready goes out in one part; nothing is held back to wait for more. Only a frame
-//! that is not complete yet waits, so that an error event never lands in the middle of another.
+//! that is not complete yet waits, so that an error event never lands in the middle of another. A client that hears nothing
+//! for a while gets a sign of life, but no longer than the upstream may be silent.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -14,11 +15,14 @@ use futures_util::future::poll_immediate;
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
-use wire::{Dialect, Frames, Observer, Usage};
+use wire::translate::Progress;
+use wire::{Dialect, Frames, Observer, Refusal, Usage};
 
+use crate::answer;
 use crate::client::{Client, Head, Sent};
 use crate::metrics::Metrics;
 use crate::record::Record;
+use crate::voice::Voice;
 use crate::watch::Watch;
 
 /// One part is at most about this large: larger ones only make the client wait for its first byte.
@@ -26,7 +30,9 @@ const PART_BYTES: usize = 64 * 1024;
 /// A client that takes nothing for this long has left.
 pub(crate) const STALL: Duration = Duration::from_secs(60);
 /// After its last event an upstream should close; it is not waited for longer than this.
-const LINGER: Duration = Duration::from_secs(2);
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
+/// After the finish reason usage and the end mark follow at once, or never.
+const FINISH: Duration = Duration::from_secs(5);
 
 /// How a stream ended.
 #[derive(Debug)]
@@ -35,10 +41,28 @@ pub(crate) enum End {
     Complete { last: Vec<Bytes> },
     /// The upstream told an error inside the stream, which has been, or is in, `last`.
     Told { last: Vec<Bytes> },
-    /// The upstream broke off; `last` are whole frames that came before, and are still to be sent.
-    Broken { last: Vec<Bytes>, fault: Fault },
+    /// The upstream broke off, or told an error in other words; `last` are whole frames that came before. Both are still to be
+    /// sent.
+    Broken { last: Vec<Bytes>, refusal: Refusal },
     /// The client left, or stopped reading.
     ClientLeft,
+}
+
+/// Between whom a stream goes, how, and how long its waits last.
+#[derive(Debug)]
+pub(crate) struct Terms<'a> {
+    /// The API that the upstream answers in.
+    pub(crate) upstream: Dialect,
+    /// The client's API.
+    pub(crate) client: Dialect,
+    /// What the client hears of the frames.
+    pub(crate) voice: Voice,
+    /// Silence of the upstream that ends the stream.
+    pub(crate) idle: Duration,
+    /// Silence after which the client gets a sign of life.
+    pub(crate) ping: Duration,
+    /// The gateway's id for the request.
+    pub(crate) request_id: &'a str,
 }
 
 /// A stream between its first and its last frame.
@@ -46,16 +70,22 @@ pub(crate) enum End {
 pub(crate) struct Pump<'a, B> {
     head: Option<Head>,
     body: B,
-    idle: Duration,
+    terms: Terms<'a>,
     frames: Frames,
     observer: Observer,
     metrics: &'a Metrics,
     last_content: Option<Instant>,
     delivered: bool,
+    /// When the upstream last said something.
+    heard: Instant,
+    /// When the client last did.
+    told: Instant,
 }
 
 enum Read {
     Part(Vec<Bytes>),
+    /// Nothing came for so long that the client should get a sign of life.
+    Quiet,
     Over(Over),
     ClientLeft,
 }
@@ -63,7 +93,7 @@ enum Read {
 /// The last that came from an upstream.
 struct Over {
     last: Vec<Bytes>,
-    /// Whole lines behind the last frame: some servers leave out the empty line there.
+    /// What came behind the last frame of a stream that was closed in good order: some servers leave out the empty line there.
     tail: Option<Bytes>,
     /// What went wrong, unless the stream had said that it was at its end.
     fault: Fault,
@@ -74,22 +104,19 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     /// A pump for `body`; `head` goes out with the first frames.
-    pub(crate) fn new(
-        head: Head,
-        body: B,
-        dialect: Dialect,
-        idle: Duration,
-        metrics: &'a Metrics,
-    ) -> Self {
+    pub(crate) fn new(head: Head, body: B, terms: Terms<'a>, metrics: &'a Metrics) -> Self {
+        let now = Instant::now();
         Self {
             head: Some(head),
             body,
-            idle,
             frames: Frames::new(),
-            observer: Observer::new(dialect),
+            observer: Observer::new(terms.upstream),
+            terms,
             metrics,
             last_content: None,
             delivered: false,
+            heard: now,
+            told: now,
         }
     }
 
@@ -108,6 +135,11 @@ where
         self.observer.usage()
     }
 
+    /// The upstream's body, to be read to its end.
+    pub(crate) fn into_body(self) -> B {
+        self.body
+    }
+
     /// Relays until the end, whatever that is; what [`End`] still carries is for the caller to send.
     ///
     /// # Cancel safety
@@ -120,13 +152,26 @@ where
     ) -> End {
         loop {
             let part = match self.read(client, watch).await {
-                Read::Part(part) => part,
+                Read::Part(part) => {
+                    self.look(&part, record);
+                    let part = self.terms.voice.say(part);
+                    match self.terms.voice.progress() {
+                        Progress::Open | Progress::Finishing => part,
+                        Progress::Complete => return self.complete(part),
+                        Progress::Broken(refusal) => return self.broken(part, refusal),
+                    }
+                }
+                Read::Quiet => self.terms.voice.ping(self.delivered),
                 Read::Over(over) => return self.end(over, record),
                 Read::ClientLeft => return End::ClientLeft,
             };
-            self.look(&part, record);
+            if part.is_empty() {
+                continue;
+            }
+            self.name_upstream_id();
             let sent = client.send(self.head.take().as_ref(), &part, true);
             self.delivered = true;
+            self.told = Instant::now();
             watch.arm(client);
             match sent {
                 Sent::Ready => {}
@@ -142,13 +187,13 @@ where
     }
 
     fn end(&mut self, over: Over, record: &mut Record) -> End {
-        let Over {
-            mut last,
-            tail,
-            fault,
-        } = over;
+        let Over { last, tail, fault } = over;
         self.look(&last, record);
-        if let Some(tail) = tail {
+        if self.terms.voice.is_translated() {
+            return self.end_translated(last, tail, &fault);
+        }
+        let mut last = last;
+        if let Some(tail) = tail.filter(|tail| is_whole_lines(tail)) {
             self.look(std::slice::from_ref(&tail), record);
             if self.observer.finished() || self.observer.error().is_some() {
                 last.push(tail);
@@ -159,7 +204,45 @@ where
         } else if self.observer.finished() {
             End::Complete { last }
         } else {
-            End::Broken { last, fault }
+            self.broken(last, self.told_of(&fault))
+        }
+    }
+
+    fn end_translated(&mut self, last: Vec<Bytes>, tail: Option<Bytes>, fault: &Fault) -> End {
+        let mut last = self.terms.voice.say(last);
+        let closed = tail.is_some();
+        let mut progress = self.terms.voice.progress();
+        if progress == Progress::Finishing || (closed && progress == Progress::Open) {
+            last.extend(self.terms.voice.close(&tail.unwrap_or_default()));
+            progress = self.terms.voice.progress();
+        }
+        match progress {
+            Progress::Complete => self.complete(last),
+            Progress::Broken(refusal) => self.broken(last, refusal),
+            Progress::Open | Progress::Finishing => self.broken(last, self.told_of(fault)),
+        }
+    }
+
+    fn told_of(&self, fault: &Fault) -> Refusal {
+        Refusal::of(fault, self.terms.client, self.terms.request_id)
+    }
+
+    fn complete(&mut self, last: Vec<Bytes>) -> End {
+        self.name_upstream_id();
+        End::Complete { last }
+    }
+
+    fn broken(&mut self, last: Vec<Bytes>, refusal: Refusal) -> End {
+        self.name_upstream_id();
+        End::Broken { last, refusal }
+    }
+
+    /// Names the upstream's own id in a head that has not gone yet.
+    fn name_upstream_id(&mut self) {
+        if let Some(head) = &mut self.head
+            && let Some(id) = self.terms.voice.upstream_id().and_then(answer::plain)
+        {
+            head.push("x-upstream-id", id);
         }
     }
 
@@ -180,20 +263,28 @@ where
     async fn read(&mut self, client: &mut impl Client, watch: &mut Watch) -> Read {
         let mut part = Vec::new();
         let mut bytes = 0;
-        let silence = self.patience();
-        let mut quiet = pin!(tokio::time::sleep(silence));
-        let mut unwatched = pin!(tokio::time::sleep(Watch::PATIENCE));
+        let unwatched = Instant::now() + Watch::PATIENCE;
+        let mut timer = pin!(tokio::time::sleep_until(self.next(watch, unwatched)));
         loop {
             let frame = if part.is_empty() {
                 tokio::select! {
                     biased;
                     () = watch.left() => return Read::ClientLeft,
                     frame = self.body.frame() => Some(frame),
-                    () = unwatched.as_mut(), if !watch.armed() => {
-                        watch.arm(client);
+                    () = timer.as_mut() => {
+                        let now = Instant::now();
+                        if now >= self.heard + self.silence() {
+                            return Read::over(part, None, silent(self.silence()));
+                        }
+                        if now >= self.ping_due() {
+                            return Read::Quiet;
+                        }
+                        if now >= unwatched {
+                            watch.arm(client);
+                        }
+                        timer.as_mut().reset(self.next(watch, unwatched));
                         continue;
                     }
-                    () = quiet.as_mut() => return Read::over(part, None, silent(silence)),
                 }
             } else if bytes < PART_BYTES {
                 // The connection's task hands over one frame at a time, and only when it is let run.
@@ -205,7 +296,7 @@ where
             match frame {
                 None => return Read::Part(part),
                 Some(None) => {
-                    let tail = self.frames.finish().filter(|tail| is_whole_lines(tail));
+                    let tail = Some(self.frames.finish().unwrap_or_default());
                     return Read::over(part, tail, broken("the upstream's answer ended too early"));
                 }
                 Some(Some(Err(_))) => {
@@ -213,7 +304,7 @@ where
                     return Read::over(part, None, fault);
                 }
                 Some(Some(Ok(frame))) => {
-                    quiet.as_mut().reset(Instant::now() + silence);
+                    self.heard = Instant::now();
                     let Ok(data) = frame.into_data() else {
                         continue;
                     };
@@ -233,10 +324,39 @@ where
         }
     }
 
+    /// When something has to be done although nothing came.
+    fn next(&self, watch: &Watch, unwatched: Instant) -> Instant {
+        let due = (self.heard + self.silence()).min(self.ping_due());
+        if watch.armed() {
+            due
+        } else {
+            due.min(unwatched)
+        }
+    }
+
     /// How long the upstream may be silent now.
-    fn patience(&self) -> Duration {
-        let over = self.observer.closed() || self.observer.error().is_some();
-        if over { LINGER } else { self.idle }
+    fn silence(&self) -> Duration {
+        if self.is_over() {
+            LINGER
+        } else if self.terms.voice.progress() == Progress::Finishing {
+            FINISH
+        } else {
+            self.terms.idle
+        }
+    }
+
+    /// When the client should get a sign of life.
+    fn ping_due(&self) -> Instant {
+        let can = self.delivered || self.terms.voice.is_translated();
+        if can && !self.is_over() {
+            self.told + self.terms.ping
+        } else {
+            self.heard + self.silence()
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.observer.closed() || self.observer.error().is_some()
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use fault::{Fault, Kind};
+use fault::Kind;
 use serde::Serialize;
 use wire::{Operation, Usage};
 
@@ -146,8 +146,8 @@ impl Record {
     }
 
     /// Notes why the request was refused or failed.
-    pub fn blame(&mut self, fault: &Fault) {
-        self.fault = Some(fault.kind);
+    pub fn blame(&mut self, kind: Kind) {
+        self.fault = Some(kind);
     }
 
     /// Ends the trace: counts its metrics and writes its line, with the status that was sent.
@@ -250,6 +250,9 @@ impl Drop for Record {
         if let (Some(asked), Some(model)) = (&self.asked, &self.model) {
             metrics.route(asked, model);
             metrics.tokens(model, &self.usage);
+            if self.outcome == Outcome::Complete && self.has_content() && !self.usage.seen {
+                metrics.usage_missing(model);
+            }
         }
         if let (Some(upstream), Some(kind)) = (&self.upstream, self.fault)
             && matches!(self.outcome, Outcome::Failed | Outcome::Broken)
@@ -264,7 +267,7 @@ fn ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-fn timestamp() -> String {
+pub(crate) fn timestamp() -> String {
     jiff::Timestamp::try_from(SystemTime::now())
         .map(|now| format!("{now:.6}"))
         .unwrap_or_default()

@@ -14,8 +14,11 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::core::Core;
+use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::record;
 use crate::settings::Settings;
+use crate::upstream::Upstream;
 
 /// Work on the relay's thread.
 pub type Job = LocalBoxFuture<'static, ()>;
@@ -39,6 +42,7 @@ impl Relay {
     pub fn start(
         settings: Settings,
         metrics: Arc<Metrics>,
+        log: Log,
         drain: Duration,
     ) -> Result<Self, Fault> {
         let limit = settings.limits.exchanges;
@@ -46,7 +50,7 @@ impl Relay {
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("gateway-relay".into())
-            .spawn(move || main(&settings, metrics, queue, drain, &ready))
+            .spawn(move || main(&settings, metrics, &log, queue, drain, &ready))
             .map_err(|error| Fault::new(Kind::Internal, format!("relay thread: {error}")))?;
         started
             .recv()
@@ -125,9 +129,29 @@ fn overloaded() -> Fault {
     .retry_after(2)
 }
 
+/// Asks a backend what it speaks before the first request has to wait for it, and says what was found.
+async fn ask(name: String, upstream: Rc<Upstream>, log: Log) {
+    log.line(match upstream.spoken().await {
+        Ok(spoken) => event("info", &name, ("speaks", &spoken.to_string())),
+        Err(failure) => {
+            let cause = failure.cause.unwrap_or(failure.fault.message);
+            event("warning", &name, ("problem", &cause))
+        }
+    });
+}
+
+fn event(level: &str, upstream: &str, (key, value): (&str, &str)) -> String {
+    let ts = record::timestamp();
+    let line = serde_json::json!({
+        "ts": ts, "level": level, "event": "upstream_asked", "upstream": upstream, key: value,
+    });
+    line.to_string()
+}
+
 fn main(
     settings: &Settings,
     metrics: Arc<Metrics>,
+    log: &Log,
     mut queue: mpsc::Receiver<Start>,
     drain: Duration,
     ready: &std::sync::mpsc::SyncSender<Result<(), Fault>>,
@@ -155,6 +179,9 @@ fn main(
         let _ = ready.send(Ok(()));
         local
             .run_until(async {
+                for (name, upstream) in core.unknown_upstreams() {
+                    tokio::task::spawn_local(ask(name, upstream, log.clone()));
+                }
                 while let Some(job) = queue.recv().await {
                     tokio::task::spawn_local(job(Rc::clone(&core)));
                 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use wire::Dialect;
+use wire::translate::Profile;
 
 /// Everything the core is told; made by `config/core.py`.
 #[derive(Debug, Deserialize)]
@@ -12,6 +13,8 @@ use wire::Dialect;
 pub struct Settings {
     /// Backends by name.
     pub upstreams: BTreeMap<String, Upstream>,
+    /// What upstreams and models understand, by the key that a plan names.
+    pub profiles: BTreeMap<String, Served>,
     /// Where use is counted.
     pub quota: Quota,
     /// What metrics may show.
@@ -31,14 +34,42 @@ pub enum KeyHeader {
     Bearer,
 }
 
+/// Which APIs a backend speaks.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Apis {
+    /// `auto`: the server is asked once.
+    Asked(Auto),
+    /// As configured.
+    Listed(Vec<Dialect>),
+}
+
+/// The one word of [`Apis::Asked`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auto {
+    /// `auto`
+    Auto,
+}
+
+/// A model at its upstream, or the upstream itself for models that are not configured.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Served {
+    /// What it understands.
+    pub wire: Profile,
+    /// A `tokenizer.json` to count its tokens with.
+    pub tokenizer_file: Option<String>,
+}
+
 /// One backend.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// Base URLs of the replicas, without `/v1`.
     pub urls: Vec<String>,
-    /// Dialects it speaks: `anthropic`, `openai`.
-    pub apis: Vec<String>,
+    /// The APIs it speaks.
+    pub apis: Apis,
     /// The gateway's own key there.
     pub api_key: Option<String>,
     /// Where that key goes.
@@ -51,8 +82,10 @@ pub struct Upstream {
     pub connect_s: f64,
     /// Seconds until the head of the answer.
     pub first_byte_s: f64,
-    /// Seconds of silence inside an answer.
+    /// Seconds of silence inside an answer that end it.
     pub idle_s: f64,
+    /// Seconds of silence after which the client of a stream gets a sign of life.
+    pub ping_s: f64,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -61,17 +94,6 @@ impl std::fmt::Debug for Upstream {
             .debug_struct("Upstream")
             .field("urls", &self.urls)
             .finish_non_exhaustive()
-    }
-}
-
-impl Upstream {
-    /// The dialects it speaks; unknown words are ignored, the configuration has refused them before.
-    #[must_use]
-    pub fn dialects(&self) -> Vec<Dialect> {
-        self.apis
-            .iter()
-            .filter_map(|word| Dialect::parse(word))
-            .collect()
     }
 }
 

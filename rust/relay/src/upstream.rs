@@ -1,6 +1,6 @@
 //! One backend: its connections, its key, its deadlines.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error;
@@ -16,10 +16,15 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioTimer;
-use wire::Dialect;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use crate::connect::Connector;
-use crate::settings::{self, KeyHeader, duration};
+use crate::probe::{self, Spoken};
+use crate::settings::{self, Apis, KeyHeader, duration};
+
+/// After a server could not be asked which APIs it speaks, those who wait are told the same for this long.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A request body of a few pieces, sent without being joined, with its length known.
 #[derive(Debug, Default)]
@@ -82,10 +87,13 @@ pub(crate) struct Upstream {
     bases: Vec<String>,
     turn: Cell<usize>,
     key: Option<(HeaderName, HeaderValue)>,
-    dialects: Vec<Dialect>,
+    spoken: OnceCell<Spoken>,
+    not_asked: RefCell<Option<(Instant, Fault)>>,
     first_byte: Duration,
     /// Silence inside an answer that ends it.
     pub(crate) idle: Duration,
+    /// Silence after which the client of a stream gets a sign of life.
+    pub(crate) ping: Duration,
 }
 
 impl Upstream {
@@ -114,16 +122,40 @@ impl Upstream {
             bases,
             turn: Cell::new(0),
             key: key(name, settings)?,
-            dialects: settings.dialects(),
+            spoken: match &settings.apis {
+                Apis::Asked(_) => OnceCell::new(),
+                Apis::Listed(dialects) => OnceCell::from(Spoken::configured(dialects)),
+            },
+            not_asked: RefCell::default(),
             first_byte: duration(settings.first_byte_s),
             idle: duration(settings.idle_s),
+            ping: duration(settings.ping_s),
         })
     }
 
-    /// The dialects this backend speaks.
-    #[must_use]
-    pub(crate) fn dialects(&self) -> &[Dialect] {
-        &self.dialects
+    /// What this backend speaks; it is asked once, unless the configuration says it.
+    ///
+    /// # Errors
+    /// `upstream_error` or `upstream_timeout` if it cannot be asked; the next who wants to know asks again.
+    pub(crate) async fn spoken(&self) -> Result<&Spoken, Failure> {
+        let asking = self.spoken.get_or_try_init(|| async {
+            // Those who waited for an attempt that failed would otherwise try one after the other.
+            let failed = self.not_asked.borrow().clone();
+            if let Some((_, fault)) = failed.filter(|(at, _)| at.elapsed() < ASK_AGAIN) {
+                return Err(fault.into());
+            }
+            let asked = probe::ask(self).await;
+            if let Err(failure) = &asked {
+                *self.not_asked.borrow_mut() = Some((Instant::now(), failure.fault.clone()));
+            }
+            asked
+        });
+        asking.await
+    }
+
+    /// Whether it has not been asked yet what it speaks.
+    pub(crate) fn is_unknown(&self) -> bool {
+        !self.spoken.initialized()
     }
 
     /// Sends one POST and waits for the head of the answer.
@@ -139,13 +171,29 @@ impl Upstream {
     pub(crate) async fn post(
         &self,
         path_and_query: &str,
+        headers: HeaderMap,
+        body: &[Bytes],
+    ) -> Result<Response<Incoming>, Failure> {
+        self.send(&Method::POST, path_and_query, headers, body)
+            .await
+    }
+
+    /// Sends one GET and waits for the head of the answer; otherwise as [`Upstream::post`].
+    pub(crate) async fn get(&self, path: &str) -> Result<Response<Incoming>, Failure> {
+        self.send(&Method::GET, path, HeaderMap::new(), &[]).await
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        path_and_query: &str,
         mut headers: HeaderMap,
         body: &[Bytes],
     ) -> Result<Response<Incoming>, Failure> {
         if let Some((name, value)) = &self.key {
             headers.insert(name.clone(), value.clone());
         }
-        let attempts = self.first_that_connects(path_and_query, &headers, body);
+        let attempts = self.first_that_connects(method, path_and_query, &headers, body);
         tokio::time::timeout(self.first_byte, attempts)
             .await
             .unwrap_or_else(|_| {
@@ -157,6 +205,7 @@ impl Upstream {
 
     async fn first_that_connects(
         &self,
+        method: &Method,
         path_and_query: &str,
         headers: &HeaderMap,
         body: &[Bytes],
@@ -167,7 +216,7 @@ impl Upstream {
         let order = self.bases.iter().cycle().skip(first % replicas);
         let mut causes = Vec::new();
         for base in order.take(replicas) {
-            let request = request(base, path_and_query, headers, body)?;
+            let request = request(method, base, path_and_query, headers, body)?;
             match self.client.request(request).await {
                 Ok(response) => return Ok(response),
                 Err(error) if error.is_connect() => causes.push(chain(&error)),
@@ -179,6 +228,7 @@ impl Upstream {
 }
 
 fn request(
+    method: &Method,
     base: &str,
     path_and_query: &str,
     headers: &HeaderMap,
@@ -188,7 +238,7 @@ fn request(
         .parse()
         .map_err(|_| Fault::new(Kind::InvalidRequest, "the query string is not valid"))?;
     let mut request = Request::new(Pieces::from(body.to_vec()));
-    *request.method_mut() = Method::POST;
+    *request.method_mut() = method.clone();
     *request.uri_mut() = uri;
     *request.headers_mut() = headers.clone();
     Ok(request)

@@ -8,16 +8,20 @@ use http::Response;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use wire::translate::{self, Memory};
 
 use crate::answer;
 use crate::client::{Client, Head};
-use crate::exchange::{Answer, Exchange, Served};
+use crate::core;
+use crate::exchange::{Answer, Asked, Exchange, Plan, Served};
 use crate::record::Outcome;
 use crate::upstream::Upstream;
 use crate::watch::Watch;
 
 /// An answer that is not a stream is read whole up to this size, so that a failure in it is still a clean one.
 const WHOLE_BYTES: usize = 1024 * 1024;
+/// A translated answer is always read whole; no model writes more.
+const TRANSLATED_BYTES: usize = 32 * 1024 * 1024;
 
 impl<C: Client> Exchange<C> {
     /// Serves a JSON answer.
@@ -85,7 +89,7 @@ impl<C: Client> Exchange<C> {
                 }
                 Err(fault) => {
                     if let Some(record) = &mut self.record {
-                        record.blame(&fault);
+                        record.blame(fault.kind);
                     }
                     self.last(None, &[], Outcome::Broken, status).await;
                     return Ok(Served::Counts);
@@ -132,6 +136,94 @@ impl<C: Client> Exchange<C> {
         }
     }
 
+    /// Serves a JSON answer in the client's API.
+    pub(crate) async fn translated(
+        &mut self,
+        mut head: Head,
+        response: Response<Incoming>,
+        memory: &Memory,
+        plan: &Plan,
+        upstream: &Upstream,
+    ) -> Result<Served, Fault> {
+        let mut body = response.into_body();
+        let Some(told) = self
+            .read_whole(&mut body, upstream, TRANSLATED_BYTES)
+            .await?
+        else {
+            self.close(Outcome::ClientLeft, head.status);
+            return Ok(Served::Counts);
+        };
+        let answer = match memory.answer(&told, self.stamp()) {
+            Ok(answer) => answer,
+            Err(refusal) => return Ok(Served::GiveBack(self.told(&refusal, plan))),
+        };
+        if let Some(record) = &mut self.record {
+            record.usage = wire::usage_of_body(memory.upstream(), &told);
+            record.content_delivered();
+        }
+        if let Some(id) = answer.upstream_id.as_deref().and_then(answer::plain) {
+            head.push("x-upstream-id", id);
+        }
+        head.push("content-length", answer.body.len().to_string());
+        self.finish(&head, &[Bytes::from(answer.body)], Outcome::Complete)
+            .await;
+        Ok(Served::Counts)
+    }
+
+    /// A body as one piece; `None` if the client left.
+    pub(crate) async fn read_whole(
+        &mut self,
+        body: &mut Incoming,
+        upstream: &Upstream,
+        limit_bytes: usize,
+    ) -> Result<Option<Bytes>, Fault> {
+        let mut pieces = Vec::new();
+        let mut bytes = 0;
+        loop {
+            match self.next(body, upstream).await? {
+                None => return Ok(None),
+                Some(None) => return Ok(Some(join(pieces, bytes))),
+                Some(Some(data)) => {
+                    bytes += data.len();
+                    if bytes > limit_bytes {
+                        return Err(answer::unusable("the upstream's answer is too large"));
+                    }
+                    pieces.push(data);
+                }
+            }
+        }
+    }
+
+    /// An upstream's own refusal in the words of the client's API.
+    pub(crate) async fn retold(
+        &mut self,
+        response: Response<Incoming>,
+        asked: &Asked,
+        plan: &Plan,
+        upstream: &Upstream,
+        model: &core::Served,
+    ) -> Answer {
+        let status = response.status().as_u16();
+        let retry_after_s = answer::retry_after(&response);
+        let should_retry = answer::should_retry(&response);
+        let plain = answer::is_plain(&response);
+        let mut body = response.into_body();
+        // What it says is only for reading: a body that breaks off or is compressed is as good as none.
+        let words = self.read_whole(&mut body, upstream, WHOLE_BYTES).await;
+        let words = words.ok().flatten().filter(|_| plain).unwrap_or_default();
+        let refusal = translate::refusal(self.dialect, status, &words);
+        let told = (status, &words[..]);
+        let mut refusal = self
+            .with_size(refusal, told, asked, plan, upstream, model)
+            .await;
+        refusal.retry_after_s = retry_after_s;
+        refusal.should_retry = should_retry.or(refusal.should_retry);
+        if let Some(record) = &mut self.record {
+            record.note(format!("the upstream answered {status}"));
+        }
+        self.told(&refusal, plan)
+    }
+
     /// An upstream's own refusal: its words in the client's dialect pass, anything else gets ours.
     pub(crate) async fn refused(
         &mut self,
@@ -164,7 +256,7 @@ impl<C: Client> Exchange<C> {
         }
         head.push("content-length", bytes.to_string());
         if let Some(record) = &mut self.record {
-            record.blame(&answer::in_our_words(status, retry_after));
+            record.blame(answer::in_our_words(status, retry_after).kind);
         }
         Ok(Answer {
             head: Some(head),

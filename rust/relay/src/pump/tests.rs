@@ -10,17 +10,20 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
+use wire::translate::{self, Kind, Order, Profile, Stamp, Translated};
 use wire::{Dialect, Operation};
 
-use super::{End, LINGER, Pump, STALL};
+use super::{End, FINISH, LINGER, Pump, STALL, Terms};
 use crate::client::{Client, Head, Sent};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::record::Record;
 use crate::settings::{self, UserLabel};
+use crate::voice::Voice;
 use crate::watch::Watch;
 
-const IDLE: Duration = Duration::from_secs(300);
+const IDLE: Duration = Duration::from_secs(240);
+const PING: Duration = Duration::from_secs(10);
 const START: &str = "event: message_start\ndata: {}\n\n";
 const DELTA: &str = "event: content_block_delta\ndata: {}\n\n";
 const STOP: &str = "event: message_stop\ndata: {}\n\n";
@@ -124,7 +127,7 @@ impl Run {
         match &self.end {
             End::Complete { last } => (text(last), "complete"),
             End::Told { last } => (text(last), "told"),
-            End::Broken { last, fault } => (text(last), fault.kind.as_str()),
+            End::Broken { last, refusal } => (text(last), refusal.fault.as_str()),
             End::ClientLeft => (String::new(), "left"),
         }
     }
@@ -134,7 +137,37 @@ impl Run {
     }
 }
 
-async fn pumped(dialect: Dialect, steps: &[Step], mut client: Reader) -> Run {
+/// A stream that passes as it is, without signs of life.
+async fn pumped(dialect: Dialect, steps: &[Step], client: Reader) -> Run {
+    pumped_by(dialect, Voice::AsIs(dialect), IDLE * 10, steps, client).await
+}
+
+/// An `OpenAI` stream on its way to an Anthropic client.
+async fn translated(steps: &[Step]) -> Run {
+    let order = Order {
+        operation: Operation::Messages,
+        body: br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#,
+        profile: &Profile::preset(Kind::Vllm),
+        wire_model: "m",
+    };
+    let Translated::Request(request) = translate::request(&order).unwrap() else {
+        panic!("no request");
+    };
+    let stamp = Stamp {
+        request_id: "req_1",
+        now_s: 0,
+    };
+    let voice = Voice::Translated(request.memory.stream(stamp));
+    pumped_by(Dialect::OpenAi, voice, PING, steps, Reader::default()).await
+}
+
+async fn pumped_by(
+    upstream: Dialect,
+    voice: Voice,
+    ping: Duration,
+    steps: &[Step],
+    mut client: Reader,
+) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings::Metrics {
         user_label: UserLabel::None,
@@ -150,7 +183,15 @@ async fn pumped(dialect: Dialect, steps: &[Step], mut client: Reader) -> Run {
         sleep: None,
     };
     let began = Instant::now();
-    let mut pump = Pump::new(Head::new(200), body, dialect, IDLE, &metrics);
+    let terms = Terms {
+        upstream,
+        client: upstream,
+        voice,
+        idle: IDLE,
+        ping,
+        request_id: "req_1",
+    };
+    let mut pump = Pump::new(Head::new(200), body, terms, &metrics);
     let end = pump
         .run(&mut client, &mut Watch::default(), &mut record)
         .await;
@@ -304,4 +345,77 @@ async fn a_client_that_does_not_read_is_sent_nothing_more_and_is_left_in_the_end
     .await;
     assert_eq!(run.client.parts, [DELTA]);
     assert_eq!((run.last().1, run.took), ("left", STALL));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_filled_with_signs_of_life_until_its_deadline_once_a_stream_has_begun() {
+    for (dialect, ping) in [
+        (
+            Dialect::Anthropic,
+            "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+        ),
+        (Dialect::OpenAi, ": ping\n\n"),
+    ] {
+        let voice = Voice::AsIs(dialect);
+        let steps = [Data(DELTA), Silence];
+        let run = pumped_by(dialect, voice, PING, &steps, Reader::default()).await;
+        let pings = usize::try_from(IDLE.as_secs() / PING.as_secs()).unwrap() - 1;
+        assert_eq!(run.client.parts[0], DELTA);
+        assert_eq!(run.client.parts[1..], vec![ping; pings]);
+        assert_eq!((run.last().1, run.took), ("upstream_timeout", IDLE));
+    }
+    let voice = Voice::AsIs(Dialect::Anthropic);
+    let run = pumped_by(
+        Dialect::Anthropic,
+        voice,
+        PING,
+        &[Silence],
+        Reader::default(),
+    )
+    .await;
+    assert_eq!(run.client.parts.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_translated_stream_can_begin_with_a_sign_of_life() {
+    let run = translated(&[Silence]).await;
+    let first = &run.client.parts[0];
+    assert!(first.starts_with("event: message_start\n"), "{first}");
+    assert!(first.ends_with("event: ping\ndata: {\"type\":\"ping\"}\n\n"));
+    assert_eq!((run.last().1, run.took), ("upstream_timeout", IDLE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_translated_stream_is_whole_a_moment_after_its_finish_reason() {
+    let run = translated(&[Data(FINISHED), Silence]).await;
+    assert!(
+        run.everything()
+            .ends_with("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n")
+    );
+    assert_eq!((run.last().1, run.took), ("complete", FINISH));
+    for tail in [vec![], vec![Reset], vec![Data("data: {\"cho")]] {
+        let run = translated(&[&[Data(FINISHED)][..], &tail].concat()).await;
+        assert_eq!(run.last().1, "complete");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_translated_stream_is_not_waited_for() {
+    let run = translated(&[Data(FINISHED), Data(DONE), Silence]).await;
+    assert_eq!((run.last().1, run.took), ("complete", Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_translated_stream_without_a_finish_reason_is_broken() {
+    for tail in [
+        vec![],
+        vec![Reset],
+        vec![Data(DONE)],
+        vec![Data("data: {\n\n")],
+    ] {
+        let start = "data: {\"choices\":[{\"delta\":{\"content\":\"half\"}}]}\n\n";
+        let run = translated(&[&[Data(start)][..], &tail].concat()).await;
+        assert_eq!(run.last().1, "upstream_error");
+        assert!(!run.everything().contains("message_stop"));
+    }
 }
