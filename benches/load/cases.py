@@ -26,7 +26,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Aim:
-    """A ratio to nginx that is to be reached (hot-path.md), or an absolute figure where the row is one."""
+    """A ratio to the baseline that is to be reached, or an absolute figure where the row is one."""
 
     limit: float
     at_least: bool = False
@@ -41,7 +41,7 @@ class Aim:
 
 @dataclass(frozen=True)
 class Figure:
-    """A row of the table. `absolute` rows show each target's own value instead of its ratio to nginx."""
+    """A row of the table. `absolute` rows show each target's own value, not its ratio to the baseline's."""
 
     label: str
     value: Callable[[Sample], float | None]
@@ -51,7 +51,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of load, as arguments of load-client; a run starts requests for `duration_s`."""
+    """One kind of load, as arguments of load-client; a run starts requests for `duration_s`.
+
+    Ratios are those to `baseline`, and the aims are `subject`'s. A case is run against every target but the
+    gateway that translates, or against these two alone if that one is its subject.
+    """
 
     name: str
     title: str
@@ -59,6 +63,18 @@ class Case:
     figures: tuple[Figure, ...]
     duration_s: float = 5.0
     quick_s: float = 1.5
+    baseline: str = "nginx"
+    subject: str = "gateway"
+
+    def is_for(self, target: str) -> bool:
+        """Whether `target` is measured."""
+        if self.subject == TRANSLATED:
+            return target in (self.baseline, self.subject)
+        return target != TRANSLATED
+
+
+TRANSLATED = "translated"
+"""The gateway once more, asked for a model behind an upstream that speaks the other API."""
 
 
 def _reported(name: str) -> Callable[[Sample], float | None]:
@@ -94,8 +110,12 @@ FIRST_EVENT = Figure("first event p50, ms", _reported("first_event_p50_ms"))
 CPU_PER_EVENT = "CPU s per million events"
 
 
+def _request_arguments(body_bytes: int) -> tuple[str, ...]:
+    return ("--mode", "request", "--connections", "32", "--body-bytes", str(body_bytes))
+
+
 def _requests(name: str, title: str, body_bytes: int, aim: float) -> Case:
-    arguments = ("--mode", "request", "--connections", "32", "--body-bytes", str(body_bytes))
+    arguments = _request_arguments(body_bytes)
     figures = (
         Figure("requests/s", _reported("requests_per_s"), Aim(aim, at_least=True)),
         Figure("CPU µs per request", _cpu_micros_per("requests")),
@@ -107,11 +127,26 @@ def _requests(name: str, title: str, body_bytes: int, aim: float) -> Case:
     return Case(name, title, arguments, figures)
 
 
+FLOOD = ("--connections", "64", "--events", "200")
+PACED = ("--connections", "200", "--events", "100", "--pause-us", "20000")
+
+
+def _translated(name: str, title: str, arguments: tuple[str, ...]) -> Case:
+    figures = (
+        Figure("events/s", _reported("events_per_s")),
+        Figure(CPU_PER_EVENT, _cpu_micros_per("events"), Aim(2.0)),
+        FIRST_EVENT,
+        PEAK,
+        GENERATOR,
+    )
+    return Case(name, title, arguments, figures, baseline="gateway", subject=TRANSLATED)
+
+
 CASES = (
     Case(
         "flood",
         "64 streams of 200 events, as fast as possible",
-        ("--connections", "64", "--events", "200"),
+        FLOOD,
         (
             Figure("events/s", _reported("events_per_s"), Aim(0.9, at_least=True)),
             Figure(CPU_PER_EVENT, _cpu_micros_per("events")),
@@ -123,7 +158,7 @@ CASES = (
     Case(
         "paced",
         "200 streams, an event every 20 ms",
-        ("--connections", "200", "--events", "100", "--pause-us", "20000"),
+        PACED,
         (
             Figure(CPU_PER_EVENT, _cpu_micros_per("events"), Aim(1.4)),
             Figure("delay p50, ms", _reported("delay_p50_ms")),
@@ -136,6 +171,21 @@ CASES = (
     ),
     _requests("1kB", "1 kB request and answer, 32 connections", 1024, 0.3),
     _requests("60kB", "60 kB request, 1 kB answer, 32 connections", 60 * 1024, 0.5),
+    _translated("translated-flood", "flood, an Anthropic client on an OpenAI upstream", FLOOD),
+    _translated("translated-paced", "paced, an Anthropic client on an OpenAI upstream", PACED),
+    Case(
+        "translated-300kB",
+        "300 kB request, 1 kB answer, an Anthropic client on an OpenAI upstream",
+        _request_arguments(300 * 1024),
+        (
+            Figure("CPU µs per request", _cpu_micros_per("requests"), absolute=True),
+            Figure("requests/s", _reported("requests_per_s")),
+            PEAK,
+            GENERATOR,
+        ),
+        baseline="gateway",
+        subject=TRANSLATED,
+    ),
 )
 
 MEMORY = Case(

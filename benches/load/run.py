@@ -18,12 +18,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import servers
 import table
-from cases import CASES, MEMORY, Case, Sample
+from cases import CASES, MEMORY, TRANSLATED, Case, Sample
 from processes import PeakMemory, use_of_tree
 from servers import Binaries, CannotRunError, Target
 
@@ -44,7 +44,8 @@ class Bench:
 
     def client(self, target: Target, arguments: tuple[str, ...]) -> dict[str, object]:
         """load-client's report of one run against `target`."""
-        command = [str(self.binaries.client), "--url", target.url, "--token", target.token, *arguments]
+        command = [str(self.binaries.client), "--url", target.url, "--token", target.token, *target.arguments]
+        command += arguments
         done = subprocess.run(  # noqa: S603 - our own program
             command, stdout=subprocess.PIPE, check=True, timeout=LONGEST_CLIENT_S
         )
@@ -143,7 +144,9 @@ def _start(options: argparse.Namespace, folder: Path, stack: ExitStack) -> Bench
         targets.append(stack.enter_context(servers.nginx(folder, port)))
     if _wanted(options, "gateway"):
         redis_url = stack.enter_context(servers.redis(folder))
-        targets.append(stack.enter_context(servers.gateway(folder, port, redis_url)))
+        gateway = stack.enter_context(servers.gateway(folder, port, redis_url))
+        translated = replace(gateway, name=TRANSLATED, arguments=("--model", servers.OTHER_API_MODEL))
+        targets += [gateway, translated]
     for against in options.against:
         name, _, url = against.partition("=")
         if _wanted(options, name):
@@ -157,7 +160,9 @@ def _wanted(options: argparse.Namespace, name: str) -> bool:
 
 def _run(bench: Bench, options: argparse.Namespace) -> None:
     if MEMORY.name in options.cases:
-        watched = [target for target in bench.targets if target.pid is not None]
+        watched = [
+            target for target in bench.targets if target.pid is not None and MEMORY.is_for(target.name)
+        ]
         for target in watched:
             bench.client(target, ("--connections", "1", *WARM_UP))
             bench.measure(MEMORY, target, MEMORY.arguments)
@@ -166,13 +171,14 @@ def _run(bench: Bench, options: argparse.Namespace) -> None:
         turn = number % len(bench.targets)
         for case in cases:
             duration_s = case.quick_s if options.quick else case.duration_s
-            for target in bench.targets[turn:] + bench.targets[:turn]:
+            turned = bench.targets[turn:] + bench.targets[:turn]
+            for target in (target for target in turned if case.is_for(target.name)):
                 bench.client(target, (*case.arguments, *WARM_UP))
                 bench.measure(case, target, (*case.arguments, "--duration-s", str(duration_s)))
         _say(f"round {number + 1} of {options.rounds} done, load average {os.getloadavg()[0]:.1f}")
     _say(
         "",
-        "nginx: its own figures; others: ratio to nginx, median of rounds (lowest-highest), unless absolute",
+        "first column: own figures; others: ratio to it, median of rounds (lowest-highest), unless absolute",
     )
     for case in (*cases, MEMORY):
         if case.name in bench.samples:

@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 GATEWAY = ROOT / ".venv" / "bin" / "llm-gateway"
 KEY = "bench-key-4f1d7c02a95e"
+OTHER_API_MODEL = "bench-translated"
 START_S = 30.0
 STOP_S = 10.0
 LOG_TAIL_CHARACTERS = 2000
@@ -35,6 +36,8 @@ class Target:
     url: str
     token: str = "none"  # noqa: S105 - a relay that asks for none gets this word
     pid: int | None = None
+    arguments: tuple[str, ...] = ()
+    """What load-client is told besides."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,14 @@ def _settings(upstream_port: int, folder: Path) -> dict[str, object]:
     return {
         "tiers": {"bench": {"rank": 40, "models": ["*"], "quota": [window], "routes": [route]}},
         # Another name at the upstream, so that the name is replaced in every request.
-        "models": [{"id": "bench", "class": "internal", "upstream": "internal", "wire": "bench-wire"}],
-        "upstreams": {"internal": {"urls": [address], "apis": ["anthropic", "openai"]}},
+        "models": [
+            {"id": "bench", "class": "internal", "upstream": "internal", "wire": "bench-wire"},
+            {"id": OTHER_API_MODEL, "class": "other", "upstream": "other", "wire": "bench-wire"},
+        ],
+        "upstreams": {
+            "internal": {"urls": [address], "apis": ["anthropic", "openai"]},
+            "other": {"urls": [address], "apis": ["openai"], "kind": "vllm"},
+        },
         "subscribers": [{"user": "bench", "tier": "bench", "key": KEY}],
         "data_dir": str(folder / "data"),
     }

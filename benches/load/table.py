@@ -5,7 +5,6 @@ from statistics import median
 
 from cases import Case, Figure, Sample
 
-BASELINE = "nginx"
 LABEL_WIDTH = 26
 COLUMN_WIDTH = 19
 
@@ -14,13 +13,17 @@ Rounds = Mapping[str, Sequence[Sample]]
 
 
 def lines(case: Case, rounds: Rounds) -> Iterator[str]:
-    """The block of one case: nginx's own figures, and the others' ratios to it, round by round."""
-    others = [name for name in rounds if name != BASELINE]
-    names = [BASELINE, *others] if BASELINE in rounds else others
+    """The block of one case: the baseline's own figures, and the others' ratios to it, round by round."""
+    others = [name for name in rounds if name != case.baseline]
+    names = [case.baseline, *others] if case.baseline in rounds else others
     yield f"{case.name}: {case.title}"
     yield _row("", names, "aim")
     for figure in case.figures:
-        yield _row("  " + figure.label, [_cell(figure, rounds, name) for name in names], _aim(figure, rounds))
+        yield _row(
+            "  " + figure.label,
+            [_cell(case, figure, rounds, name) for name in names],
+            _aim(case, figure, rounds),
+        )
 
 
 def _row(label: str, cells: Sequence[str], aim: str) -> str:
@@ -29,24 +32,24 @@ def _row(label: str, cells: Sequence[str], aim: str) -> str:
     ).rstrip()
 
 
-def _values(figure: Figure, rounds: Rounds, name: str) -> list[float]:
+def _values(case: Case, figure: Figure, rounds: Rounds, name: str) -> list[float]:
     """One value per round: the figure itself, or its ratio to the baseline's of the same round."""
     own = [figure.value(sample) for sample in rounds[name]]
-    if not _is_ratio(figure, rounds, name):
+    if not _is_ratio(case, figure, rounds, name):
         return [value for value in own if value is not None]
-    baseline = [figure.value(sample) for sample in rounds[BASELINE]]
+    baseline = [figure.value(sample) for sample in rounds[case.baseline]]
     return [mine / other for mine, other in zip(own, baseline, strict=True) if mine is not None and other]
 
 
-def _is_ratio(figure: Figure, rounds: Rounds, name: str) -> bool:
-    return name != BASELINE and BASELINE in rounds and not figure.absolute
+def _is_ratio(case: Case, figure: Figure, rounds: Rounds, name: str) -> bool:
+    return name != case.baseline and case.baseline in rounds and not figure.absolute
 
 
-def _cell(figure: Figure, rounds: Rounds, name: str) -> str:
-    values = _values(figure, rounds, name)
+def _cell(case: Case, figure: Figure, rounds: Rounds, name: str) -> str:
+    values = _values(case, figure, rounds, name)
     if not values:
         return "-"
-    if not _is_ratio(figure, rounds, name):
+    if not _is_ratio(case, figure, rounds, name):
         return _number(median(values))
     return f"{median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
 
@@ -55,11 +58,11 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def _aim(figure: Figure, rounds: Rounds) -> str:
+def _aim(case: Case, figure: Figure, rounds: Rounds) -> str:
     if figure.aim is None:
         return ""
-    values = _values(figure, rounds, "gateway") if "gateway" in rounds else []
-    comparable = figure.absolute or BASELINE in rounds
+    values = _values(case, figure, rounds, case.subject) if case.subject in rounds else []
+    comparable = figure.absolute or case.baseline in rounds
     if not values or not comparable:
         return str(figure.aim)
     return f"{figure.aim} {'met' if figure.aim.is_met(median(values)) else 'missed'}"
