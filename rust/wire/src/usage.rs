@@ -278,6 +278,8 @@ struct OpenAiUsage<'a> {
 struct PromptDetails<'a> {
     #[serde(borrow)]
     cached_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cache_write_tokens: Option<&'a RawValue>,
 }
 
 fn openai_usage(head: &Head<'_>) -> Counts {
@@ -285,14 +287,20 @@ fn openai_usage(head: &Head<'_>) -> Counts {
     let details: PromptDetails<'_> = read(usage.prompt_tokens_details).unwrap_or_default();
     let prompt = count(usage.prompt_tokens);
     // More cached than sent cannot be: the smaller number is the one that was surely sent.
-    let cached = count(details.cached_tokens)
-        .map(|cached| prompt.map_or(cached, |prompt| cached.min(prompt)));
+    let (cached, rest) = taken(count(details.cached_tokens), prompt);
+    let (written, rest) = taken(count(details.cache_write_tokens), rest);
     Counts {
-        input: prompt.map(|prompt| prompt - cached.unwrap_or(0)),
+        input: rest,
         output: count(usage.completion_tokens),
         cache_read: cached,
-        cache_creation: None,
+        cache_creation: written,
     }
+}
+
+/// `part`, no larger than `whole`, and what is left of that.
+fn taken(part: Option<u64>, whole: Option<u64>) -> (Option<u64>, Option<u64>) {
+    let part = part.map(|part| whole.map_or(part, |whole| part.min(whole)));
+    (part, whole.map(|whole| whole - part.unwrap_or(0)))
 }
 
 fn count(raw: Option<&RawValue>) -> Option<u64> {

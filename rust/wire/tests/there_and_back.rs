@@ -1,5 +1,7 @@
 //! An Anthropic request that goes through Chat Completions and back means the same.
 
+#![cfg(test)]
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -200,7 +202,7 @@ fn items(blocks: &Value) -> Vec<Item> {
             "tool_result" => {
                 let mut text = plain(&block["content"]);
                 if block["is_error"] == true && text.is_empty() {
-                    text = "Error:toolfailedwithoutoutput".to_owned();
+                    text.push_str("Error:toolfailedwithoutoutput");
                 } else if block["is_error"] == true && !text.starts_with("Error") {
                     text.insert_str(0, "Error:");
                 }

@@ -215,9 +215,26 @@ fn nonsense_in_usage_is_absent_or_zero() {
         );
     }
     assert_eq!(usage_of_body(OpenAi, b"<html>"), Usage::default());
-    let body = br#"{"usage":{"prompt_tokens":5,"prompt_tokens_details":{"cached_tokens":9}}}"#;
-    let found = usage_of_body(OpenAi, body);
-    assert_eq!((found.input_tokens, found.cache_read_tokens), (0, 5));
+}
+
+#[test]
+fn takes_what_a_cache_gave_and_got_out_of_the_prompt() {
+    for (cached, written, expected) in [
+        (3, 2, (4, 3, 2)),
+        (0, 9, (0, 0, 9)),
+        (10, 0, (0, 9, 0)),
+        (8, 8, (0, 8, 1)),
+    ] {
+        let details = format!(r#"{{"cached_tokens":{cached},"cache_write_tokens":{written}}}"#);
+        let usage = format!(r#"{{"prompt_tokens":9,"prompt_tokens_details":{details}}}"#);
+        let found = usage_of_body(OpenAi, format!(r#"{{"usage":{usage}}}"#).as_bytes());
+        let found = (
+            found.input_tokens,
+            found.cache_read_tokens,
+            found.cache_creation_tokens,
+        );
+        assert_eq!(found, expected);
+    }
 }
 
 #[test]

@@ -185,7 +185,7 @@ impl Finished<'_> {
     }
 }
 
-impl<'a> Reply<'a> {
+impl Reply<'_> {
     fn is_empty(&self) -> bool {
         self.results.is_empty() && self.blocks.is_empty() && self.system.is_empty()
     }

@@ -82,13 +82,12 @@ pub(super) fn stop<'a>(
     dropped: &mut Dropped,
 ) -> Result<Vec<Cow<'a, str>>, Fault> {
     let at = Place::Top("stop");
-    let mut sequences = match raw.filter(|raw| raw.get().starts_with('"')) {
-        Some(raw) => vec![at.some_text(Some(raw))?],
-        None => {
-            let list = at.list(raw)?.into_iter().enumerate();
-            list.map(|(index, raw)| at.item(index).some_text(Some(raw)))
-                .collect::<Result<_, _>>()?
-        }
+    let mut sequences = if raw.is_some_and(|raw| raw.get().starts_with('"')) {
+        vec![at.some_text(raw)?]
+    } else {
+        let list = at.list(raw)?.into_iter().enumerate();
+        list.map(|(index, raw)| at.item(index).some_text(Some(raw)))
+            .collect::<Result<_, _>>()?
     };
     sequences.retain(|sequence| {
         let blank = sequence.trim().is_empty();
@@ -119,7 +118,7 @@ impl<'a> Sampling<'a> {
         let share = number("top_p", top_p, 1.0)?;
         let mut drop = |name: &'static str, value: Option<f64>| {
             // 1 is how a model samples by itself.
-            if value.is_some_and(|value| value < 1.0 || value > 1.0) {
+            if !matches!(value, None | Some(1.0)) {
                 context.dropped.note(name);
             }
         };
@@ -180,7 +179,7 @@ impl<'a> Metadata<'a> {
     }
 }
 
-/// The tier that stands for OpenAI's.
+/// The tier that stands for that of the client's API.
 pub(super) fn service_tier(raw: Option<&RawValue>, dropped: &mut Dropped) -> Option<&'static str> {
     match raw?.get() {
         r#""auto""# => Some("auto"),

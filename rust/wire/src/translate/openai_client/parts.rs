@@ -52,10 +52,10 @@ struct ImageUrl<'a> {
 struct File<'a> {
     #[serde(borrow)]
     filename: Option<&'a RawValue>,
-    #[serde(borrow)]
-    file_data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    file_id: Option<&'a RawValue>,
+    #[serde(borrow, rename = "file_data")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, rename = "file_id")]
+    id: Option<&'a RawValue>,
 }
 
 impl Context<'_> {
@@ -142,14 +142,14 @@ impl Context<'_> {
         at: &Place<'_>,
     ) -> Result<Option<Block<'a>>, Fault> {
         let file: File<'_> = at.object(raw)?;
-        if file.file_id.is_some() {
+        if file.id.is_some() {
             let problem = "means nothing to this model; send the file itself as file_data";
             return Err(at.member("file_id").refuse(problem));
         }
         let title = at.member("filename").text(file.filename)?;
         let title = title.filter(|title| !title.trim().is_empty());
         let at = at.member("file_data");
-        let data = DataUrl::parse(at.some_text(file.file_data)?).or_else(|bare| {
+        let data = DataUrl::parse(at.some_text(file.data)?).or_else(|bare| {
             // `%PDF-` in base64: a file may come without the head of a data URL.
             if bare.starts_with("JVBERi0") {
                 return Ok(DataUrl::bare("application/pdf", bare));

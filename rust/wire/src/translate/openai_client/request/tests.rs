@@ -488,7 +488,7 @@ fn a_flood_takes_time_by_its_length() {
         format!(r#"{{"model":"m","messages":[{}]}}"#, turns.join(","))
     };
     let profile = Profile::preset(Kind::Anthropic);
-    for body in [calls(20_000), systems(20_000)] {
+    for body in [calls(100_000), systems(100_000)] {
         assert!(translated(body.as_bytes(), &profile).is_ok());
     }
 }
