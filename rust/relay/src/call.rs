@@ -9,6 +9,18 @@ use wire::{Dialect, Operation};
 use crate::exchange::{Asked, Plan};
 use crate::headers;
 use crate::probe::Spoken;
+use crate::upstream::Upstream;
+
+/// A larger body is translated on a thread of its own, as the streams of this one would stand still meanwhile: a megabyte takes
+/// about 4 ms.
+const LARGE_BYTES: usize = 1024 * 1024;
+
+/// Every window is larger, so that nobody has to ask for one.
+const SMALL_TOKENS: u64 = 4096;
+/// Prose and code have about four, JSON around them not counted.
+const PROMPT_BYTES_PER_TOKEN: u64 = 3;
+/// Room that an answer always gets.
+const LEAST_TOKENS: u64 = 1024;
 
 /// A request for the upstream.
 #[derive(Debug)]
@@ -54,26 +66,20 @@ pub(crate) enum Prepared {
 ///
 /// # Errors
 /// `invalid_request` for what this upstream cannot be asked.
-pub(crate) fn prepare(
+pub(crate) async fn prepare(
     asked: &Asked,
     plan: &Plan,
     profile: &Profile,
     spoken: &Spoken,
+    upstream: &Upstream,
 ) -> Result<Prepared, Fault> {
     let client = asked.operation.dialect();
+    let window = window(asked, profile, upstream).await;
     if spoken.dialects.contains(&client) {
-        let call = as_is(asked, plan, profile, client);
+        let call = as_is(asked, plan, profile, client, window);
         return Ok(Prepared::Call(Box::new(call)));
     }
-    let mut profile = profile.clone();
-    profile.context_window = profile.context_window.or(spoken.context_window);
-    let order = Order {
-        operation: asked.operation,
-        body: &asked.body,
-        profile: &profile,
-        wire_model: &plan.wire_model,
-    };
-    Ok(match translate::request(&order)? {
+    Ok(match translated(asked, plan, profile, window).await? {
         Translated::Answer(known) => Prepared::Known(known),
         Translated::Count(body) => Prepared::Count(body),
         Translated::Request(request) => {
@@ -90,7 +96,72 @@ pub(crate) fn prepare(
     })
 }
 
-fn as_is(asked: &Asked, plan: &Plan, profile: &Profile, dialect: Dialect) -> Call {
+/// The context window, where it matters: vLLM refuses an output limit that is not smaller, whatever the prompt, and Claude
+/// Code always asks for the limit of the model it believes to speak to.
+async fn window(asked: &Asked, profile: &Profile, upstream: &Upstream) -> Option<u64> {
+    let matters = profile.kind == Kind::Vllm
+        && asked.operation == Operation::Messages
+        && asked
+            .peek
+            .max_tokens
+            .is_some_and(|asked| asked > SMALL_TOKENS);
+    match profile.context_window {
+        None if matters => upstream.context_window().await,
+        known => known,
+    }
+}
+
+/// What a server of the Anthropic API can be asked to write at most: the rest of its window, by a guess of the prompt's size
+/// that is rather too large. Where it is too small after all, the refusal says by how much.
+fn most_tokens(asked: &Asked, profile: &Profile, window: Option<u64>) -> Option<u64> {
+    let window = window.filter(|_| profile.kind == Kind::Vllm)?;
+    let limit = asked.peek.max_tokens.filter(|limit| *limit >= window);
+    let prompt = asked.body.len() as u64 / PROMPT_BYTES_PER_TOKEN;
+    limit.map(|_| {
+        window
+            .saturating_sub(prompt)
+            .max(LEAST_TOKENS.min(window / 2))
+    })
+}
+
+async fn translated(
+    asked: &Asked,
+    plan: &Plan,
+    profile: &Profile,
+    window: Option<u64>,
+) -> Result<Translated, Fault> {
+    let (operation, body) = (asked.operation, asked.body.clone());
+    let (mut profile, wire_model) = (profile.clone(), plan.wire_model.clone());
+    profile.context_window = window;
+    let large = body.len() > LARGE_BYTES;
+    let translate = move || {
+        translate::request(&Order {
+            operation,
+            body: &body,
+            profile: &profile,
+            wire_model: &wire_model,
+        })
+    };
+    if !large {
+        return translate();
+    }
+    tokio::task::spawn_blocking(translate)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Fault::new(
+                fault::Kind::Internal,
+                "the translation panicked",
+            ))
+        })
+}
+
+fn as_is(
+    asked: &Asked,
+    plan: &Plan,
+    profile: &Profile,
+    dialect: Dialect,
+    window: Option<u64>,
+) -> Call {
     let mut headers = headers::for_upstream(&asked.headers, dialect);
     let (body, dropped) = match dialect {
         Dialect::Anthropic => {
@@ -98,7 +169,8 @@ fn as_is(asked: &Asked, plan: &Plan, profile: &Profile, dialect: Dialect) -> Cal
                 without_refused_betas(&mut headers, profile);
             }
             let model = &plan.wire_model;
-            let adapted = wire::adapt(&asked.body, &asked.peek, model, profile, plan.adapt);
+            let most = most_tokens(asked, profile, window);
+            let adapted = wire::adapt(&asked.body, &asked.peek, model, profile, plan.adapt, most);
             (adapted.pieces, adapted.dropped)
         }
         Dialect::OpenAi => {

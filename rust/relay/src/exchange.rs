@@ -128,7 +128,8 @@ impl<C: Client> Exchange<C> {
         let served = core.served(&plan.profile)?;
         let spoken = upstream.spoken().await;
         let spoken = spoken.map_err(|failure| self.noted(failure))?;
-        let call = match call::prepare(asked, plan, &served.profile, spoken)? {
+        let prepared = call::prepare(asked, plan, &served.profile, spoken, &upstream).await?;
+        let call = match prepared {
             Prepared::Call(call) => *call,
             Prepared::Known(known) => {
                 self.known(known, plan).await;

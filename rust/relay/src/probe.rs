@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fault::{Fault, Kind};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Collected, Limited};
 use serde::Deserialize;
 use wire::{Dialect, Operation};
 
@@ -71,7 +71,7 @@ pub(crate) async fn ask(upstream: &Upstream) -> Result<Spoken, Failure> {
                 "the upstream speaks neither the Anthropic nor the OpenAI API; tell the operator";
             return Err(Failure::from(Fault::new(Kind::UpstreamError, message)));
         }
-        let model = first_model(upstream).await.unwrap_or_default();
+        let model = first_model(upstream).await?;
         Ok(Spoken {
             dialects,
             context_window: model.max_model_len,
@@ -106,7 +106,7 @@ async fn has(upstream: &Upstream, operation: Operation) -> Result<bool, Failure>
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Models {
     data: Vec<Model>,
 }
@@ -117,13 +117,26 @@ struct Model {
     owned_by: Option<String>,
 }
 
+/// The tokens that the server's model takes, if the server says so.
+///
+/// # Errors
+/// As [`Upstream::post`]: it may say so later.
+pub(crate) async fn context_window(upstream: &Upstream) -> Result<Option<u64>, Failure> {
+    let asked = tokio::time::timeout(PATIENCE, first_model(upstream));
+    let model = asked.await.unwrap_or_else(|_| Ok(Model::default()))?;
+    Ok(model.max_model_len)
+}
+
 /// What the server says of its first model. Not every server has a list, and none is needed.
-async fn first_model(upstream: &Upstream) -> Option<Model> {
-    let response = upstream.get("/v1/models").await.ok()?;
+async fn first_model(upstream: &Upstream) -> Result<Model, Failure> {
+    let response = upstream.get("/v1/models").await?;
     let body = Limited::new(response.into_body(), LIST_BYTES);
-    let bytes = body.collect().await.ok()?.to_bytes();
-    let models: Models = serde_json::from_slice(&bytes).ok()?;
-    models.data.into_iter().next()
+    let body = body.collect().await.map(Collected::to_bytes);
+    let models = body
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let models: Models = models.unwrap_or_default();
+    Ok(models.data.into_iter().next().unwrap_or_default())
 }
 
 /// Whether a name may stand in a log line.

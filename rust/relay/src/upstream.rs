@@ -88,6 +88,7 @@ pub(crate) struct Upstream {
     turn: Cell<usize>,
     key: Option<(HeaderName, HeaderValue)>,
     spoken: OnceCell<Spoken>,
+    window: OnceCell<Option<u64>>,
     not_asked: RefCell<Option<(Instant, Fault)>>,
     first_byte: Duration,
     /// Silence inside an answer that ends it.
@@ -126,6 +127,7 @@ impl Upstream {
                 Apis::Asked(_) => OnceCell::new(),
                 Apis::Listed(dialects) => OnceCell::from(Spoken::configured(dialects)),
             },
+            window: OnceCell::new(),
             not_asked: RefCell::default(),
             first_byte: duration(settings.first_byte_s),
             idle: duration(settings.idle_s),
@@ -151,6 +153,16 @@ impl Upstream {
             asked
         });
         asking.await
+    }
+
+    /// The tokens of input and output together that its model takes, if it says so; a server whose APIs are configured is asked
+    /// when somebody wants to know, once.
+    pub(crate) async fn context_window(&self) -> Option<u64> {
+        if let Some(told) = self.spoken.get().and_then(|spoken| spoken.context_window) {
+            return Some(told);
+        }
+        let asking = self.window.get_or_try_init(|| probe::context_window(self));
+        asking.await.ok().copied().flatten()
     }
 
     /// Whether it has not been asked yet what it speaks.

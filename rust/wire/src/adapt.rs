@@ -28,7 +28,7 @@ pub struct Adapted {
 }
 
 /// Fits a Messages body to the upstream: names its model, takes out thinking that this gateway signed, and, for a request that
-/// was `downgraded` to another class of model, what that model cannot do.
+/// was `downgraded` to another class of model, what that model cannot do. No server can write more than `most_tokens`.
 #[must_use]
 pub fn adapt(
     body: &Bytes,
@@ -36,10 +36,12 @@ pub fn adapt(
     wire_model: &str,
     profile: &Profile,
     downgraded: bool,
+    most_tokens: Option<u64>,
 ) -> Adapted {
     let mut dropped = Dropped::default();
     let unsigned = profile.kind == Kind::Anthropic && history::is_marked(body);
-    if !unsigned && !downgraded {
+    let most_tokens = most_tokens.filter(|most| peek.max_tokens.is_some_and(|asked| asked > *most));
+    if !unsigned && !downgraded && most_tokens.is_none() {
         let pieces = splice(body, peek.model_span.clone(), wire_model);
         return Adapted { pieces, dropped };
     }
@@ -49,8 +51,21 @@ pub fn adapt(
         edits.replace(peek.model_span.clone(), model.into_bytes());
     }
     let root = edits.root();
+    if let Some(most) = most_tokens.filter(|_| !downgraded) {
+        edits.retain(&root, |edits, item| {
+            if item.name == "max_tokens" {
+                dropped.note(format!("max_tokens>{most}"));
+                edits.replace(item.value.span.clone(), most.to_string().into_bytes());
+            }
+            true
+        });
+    }
     if downgraded {
-        Options::read(&edits, &root, peek.max_tokens, profile).fit(&mut edits, &root, &mut dropped);
+        Options::read(&edits, &root, peek.max_tokens, most_tokens, profile).fit(
+            &mut edits,
+            &root,
+            &mut dropped,
+        );
     }
     let history = History {
         profile,

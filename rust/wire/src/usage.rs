@@ -4,6 +4,8 @@
 //! to read, a handful per stream. Whatever an upstream reports must not break the exchange, so a
 //! number that is missing, negative or nonsense counts as absent or zero.
 
+mod counts;
+
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
@@ -11,10 +13,9 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Dialect, sse};
+pub(crate) use counts::Counts;
 
-/// Above any real answer, and far enough below the type's limit that sums cannot overflow.
-const COUNT_LIMIT_TOKENS: u64 = u32::MAX as u64;
+use crate::{Dialect, sse};
 
 const ERROR_KIND_LIMIT_BYTES: usize = 64;
 
@@ -98,8 +99,8 @@ impl Observer {
         self.ended && self.error.is_none()
     }
 
-    /// Whether the terminal event has been seen (`message_stop`, `[DONE]`): nothing can follow. A finish
-    /// reason alone does not close: other choices, or the usage, may follow.
+    /// Whether the terminal event has been seen (`message_stop`, `[DONE]`): nothing can follow. A
+    /// finish reason alone does not close: other choices, or the usage, may follow.
     #[must_use]
     pub fn closed(&self) -> bool {
         self.closed
@@ -116,7 +117,7 @@ impl Observer {
             b"content_block_delta" => return true,
             b"message_start" | b"message_delta" => {
                 if let Some(data) = sse::data(frame) {
-                    self.usage.merge(&anthropic_usage(&Head::of(&data)));
+                    self.usage.merge(Head::of(&data).anthropic_counts());
                 }
             }
             b"message_stop" => self.close(),
@@ -138,7 +139,8 @@ impl Observer {
             return false;
         }
         if values(&FINDERS.usage, &data).any(|value| !value.starts_with(b"null")) {
-            self.usage.merge(&openai_usage(&Head::of(&data)));
+            self.usage
+                .merge(Counts::openai_bounded(Head::of(&data).usage));
         }
         let Some(at) = FINDERS.delta.find(&data) else {
             if FINDERS.error.find(&data).is_some() {
@@ -182,24 +184,15 @@ impl Observer {
 pub fn usage_of_body(dialect: Dialect, body: &[u8]) -> Usage {
     let head = Head::of(body);
     let mut usage = Usage::default();
-    usage.merge(&match dialect {
-        Dialect::Anthropic => anthropic_usage(&head),
-        Dialect::OpenAi => openai_usage(&head),
+    usage.merge(match dialect {
+        Dialect::Anthropic => head.anthropic_counts(),
+        Dialect::OpenAi => Counts::openai_bounded(head.usage),
     });
     usage
 }
 
-/// Counts as one event reports them: absent ones change nothing.
-#[derive(Default)]
-struct Counts {
-    input: Option<u64>,
-    output: Option<u64>,
-    cache_read: Option<u64>,
-    cache_creation: Option<u64>,
-}
-
 impl Usage {
-    fn merge(&mut self, counts: &Counts) {
+    fn merge(&mut self, counts: Counts) {
         for (total, count) in [
             (&mut self.input_tokens, counts.input),
             (&mut self.output_tokens, counts.output),
@@ -234,86 +227,16 @@ impl<'a> Head<'a> {
     fn of(json: &'a [u8]) -> Self {
         serde_json::from_slice(json).unwrap_or_default()
     }
+
+    /// The counts of a message, or of the event that begins or ends one.
+    fn anthropic_counts(&self) -> Counts {
+        let message: Head<'_> = read(self.message).unwrap_or_default();
+        Counts::anthropic(message.usage.or(self.usage))
+    }
 }
 
 fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
-}
-
-#[derive(Deserialize, Default)]
-#[expect(clippy::struct_field_names, reason = "the names on the wire")]
-struct AnthropicUsage<'a> {
-    #[serde(borrow)]
-    input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cache_read_input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cache_creation_input_tokens: Option<&'a RawValue>,
-}
-
-fn anthropic_usage(head: &Head<'_>) -> Counts {
-    let message: Head<'_> = read(head.message).unwrap_or_default();
-    let usage: AnthropicUsage<'_> = read(message.usage.or(head.usage)).unwrap_or_default();
-    Counts {
-        input: count(usage.input_tokens),
-        output: count(usage.output_tokens),
-        cache_read: count(usage.cache_read_input_tokens),
-        cache_creation: count(usage.cache_creation_input_tokens),
-    }
-}
-
-#[derive(Deserialize, Default)]
-struct OpenAiUsage<'a> {
-    #[serde(borrow)]
-    prompt_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    completion_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    prompt_tokens_details: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize, Default)]
-struct PromptDetails<'a> {
-    #[serde(borrow)]
-    cached_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cache_write_tokens: Option<&'a RawValue>,
-}
-
-fn openai_usage(head: &Head<'_>) -> Counts {
-    let usage: OpenAiUsage<'_> = read(head.usage).unwrap_or_default();
-    let details: PromptDetails<'_> = read(usage.prompt_tokens_details).unwrap_or_default();
-    let prompt = count(usage.prompt_tokens);
-    // More cached than sent cannot be: the smaller number is the one that was surely sent.
-    let (cached, rest) = taken(count(details.cached_tokens), prompt);
-    let (written, rest) = taken(count(details.cache_write_tokens), rest);
-    Counts {
-        input: rest,
-        output: count(usage.completion_tokens),
-        cache_read: cached,
-        cache_creation: written,
-    }
-}
-
-/// `part`, no larger than `whole`, and what is left of that.
-fn taken(part: Option<u64>, whole: Option<u64>) -> (Option<u64>, Option<u64>) {
-    let part = part.map(|part| whole.map_or(part, |whole| part.min(whole)));
-    (part, whole.map(|whole| whole - part.unwrap_or(0)))
-}
-
-fn count(raw: Option<&RawValue>) -> Option<u64> {
-    let digits = raw?.get();
-    let count = digits.parse().or_else(|_| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the cast saturates: below zero is zero"
-        )]
-        digits.parse::<f64>().map(|number| number as u64)
-    });
-    count.ok().map(|count| count.min(COUNT_LIMIT_TOKENS))
 }
 
 /// The event's name; where an upstream leaves it out, the data still says what it is.

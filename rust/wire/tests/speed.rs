@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use wire::translate::{self, Kind, Order, Profile};
+use wire::translate::{self, Kind, Order, Profile, Translated};
 use wire::{Dialect, Frames, Observer, Operation, peek};
 
 /// A first request of Claude Code in shape: long texts full of `\n` and `\"`, and tool schemas.
@@ -132,26 +132,40 @@ fn session(target_bytes: usize, text: &str) -> String {
     body
 }
 
+/// What `body`, a request of `operation`, becomes for an upstream of this `kind`.
+fn translated(operation: Operation, body: &[u8], kind: Kind) -> Option<Translated> {
+    let order = Order {
+        operation,
+        body,
+        profile: &Profile::preset(kind),
+        wire_model: "upstream-model",
+    };
+    translate::request(black_box(&order)).ok()
+}
+
 #[test]
 #[ignore = "a measurement; run it in release on a quiet machine"]
 fn translation_speed() {
     let prose = r#"   120\t    if let Some(\"name\") = words {\n   121\t        a line of code\n"#;
-    let body = session(300_000, prose);
-    for kind in [Kind::Vllm, Kind::OpenAi] {
-        for operation in [Operation::Messages, Operation::CountTokens] {
-            let profile = Profile::preset(kind);
-            let order = Order {
-                operation,
-                body: body.as_bytes(),
-                profile: &profile,
-                wire_model: "qwen3-32b",
-            };
-            let time = fastest(|| {
-                black_box(translate::request(black_box(&order)).unwrap());
-            });
-            let milliseconds = time.as_secs_f64() * 1e3;
-            let (name, size) = (operation.as_str(), body.len());
-            println!("translate {name} to {kind:?} {size} bytes: {milliseconds:.3} ms");
-        }
+    let messages = session(300_000, prose);
+    let messages = messages.as_bytes();
+    let Some(Translated::Request(turned_round)) =
+        translated(Operation::Messages, messages, Kind::OpenAi)
+    else {
+        panic!("no request");
+    };
+    let completion = &*turned_round.body;
+    for (operation, body, kind) in [
+        (Operation::Messages, messages, Kind::Vllm),
+        (Operation::Messages, messages, Kind::OpenAi),
+        (Operation::CountTokens, messages, Kind::Vllm),
+        (Operation::ChatCompletions, completion, Kind::Anthropic),
+    ] {
+        let time = fastest(|| {
+            black_box(translated(operation, body, kind).unwrap());
+        });
+        let milliseconds = time.as_secs_f64() * 1e3;
+        let (name, size) = (operation.as_str(), body.len());
+        println!("translate {name} to {kind:?} {size} bytes: {milliseconds:.3} ms");
     }
 }

@@ -25,10 +25,11 @@ impl History<'_> {
     pub(super) fn fit(&self, edits: &mut Edits<'_>, root: &Value, dropped: &mut Dropped) {
         let folds = self.downgraded && !self.profile.mid_system;
         let omits = self.downgraded && !(self.profile.vision && self.profile.documents);
-        let [messages, system] = edits.members(root, ["messages", "system"]);
-        let Some(messages) = messages.filter(|_| self.unsigned || folds || omits) else {
+        if !(self.unsigned || folds || omits) {
             return;
-        };
+        }
+        let [messages, system] = edits.members(root, ["messages", "system"]);
+        let Some(messages) = messages else { return };
         let mut fold = Fold::default();
         edits.retain(&messages, |edits, Item { value: message, .. }| {
             let [role, content] = edits.members(message, ["role", "content"]);

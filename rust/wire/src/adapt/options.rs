@@ -36,9 +36,11 @@ impl<'a> Options<'a> {
         edits: &Edits<'_>,
         root: &Value,
         max_tokens: Option<u64>,
+        most_tokens: Option<u64>,
         profile: &'a Profile,
     ) -> Self {
-        let most = profile.max_output_tokens.unwrap_or(u64::MAX);
+        let limits = [profile.max_output_tokens, most_tokens];
+        let most = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
         let mut options = Self {
             profile,
             max_tokens: max_tokens.map(|asked| asked.min(most)),
@@ -46,9 +48,19 @@ impl<'a> Options<'a> {
             thinking: Fate::Stays,
             thinks: false,
         };
-        if let [Some(thinking)] = edits.members(root, ["thinking"]) {
+        let [thinking, output_config, tool_choice] =
+            edits.members(root, ["thinking", "output_config", "tool_choice"]);
+        if let Some(thinking) = thinking {
             let kind = word(edits, &thinking, "type");
-            options.thinking = options.thinking(edits, root, &thinking, &kind);
+            let effort =
+                output_config.and_then(|config| Effort::parse(&word(edits, &config, "effort")));
+            let choice = tool_choice.map(|choice| word(edits, &choice, "type"));
+            let forced = matches!(choice.as_deref(), Some("any" | "tool"));
+            options.thinking = match &*kind {
+                // Only a model that decides for itself may be told both to think and which tool to use.
+                "adaptive" if forced && profile.thinking == Thinking::Budget => Fate::Goes,
+                kind => options.thinking(edits, &thinking, kind, effort.unwrap_or(DEFAULT_EFFORT)),
+            };
             options.thinks = match options.thinking {
                 Fate::Stays => matches!(&*kind, "adaptive" | "enabled"),
                 Fate::Goes => false,
@@ -58,21 +70,12 @@ impl<'a> Options<'a> {
         options
     }
 
-    fn thinking(&self, edits: &Edits<'_>, root: &Value, thinking: &Value, kind: &str) -> Fate {
-        let [output_config, tool_choice] = edits.members(root, ["output_config", "tool_choice"]);
-        let choice = tool_choice.map(|choice| word(edits, &choice, "type"));
-        let forced = matches!(choice.as_deref(), Some("any" | "tool"));
+    fn thinking(&self, edits: &Edits<'_>, thinking: &Value, kind: &str, effort: Effort) -> Fate {
         let profile = self.profile;
         match (kind, profile.thinking) {
             (_, Thinking::None) => Fate::Goes,
             ("disabled", _) if !profile.thinking_off => Fate::Goes,
-            // Only a model that decides for itself may be told both to think and which tool to use.
-            ("adaptive", Thinking::Budget) if forced => Fate::Goes,
-            ("adaptive", Thinking::Budget) => {
-                let effort = output_config.map(|config| word(edits, &config, "effort"));
-                let effort = effort.and_then(|word| Effort::parse(&word));
-                self.budget(effort.unwrap_or(DEFAULT_EFFORT).budget_tokens())
-            }
+            ("adaptive", Thinking::Budget) => self.budget(effort.budget_tokens()),
             ("enabled", Thinking::Adaptive) if profile.kind == Kind::Anthropic => Fate::Adaptive,
             ("enabled", _) if self.lowered => {
                 let [tokens] = edits.members(thinking, ["budget_tokens"]);

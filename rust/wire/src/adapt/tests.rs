@@ -17,7 +17,7 @@ fn anthropic() -> Profile {
 fn adapted(body: &str, profile: &Profile, downgraded: bool) -> (String, String) {
     let body = Bytes::copy_from_slice(body.as_bytes());
     let peek = peek(&body, Operation::Messages).unwrap();
-    let adapted = adapt(&body, &peek, "small", profile, downgraded);
+    let adapted = adapt(&body, &peek, "small", profile, downgraded, None);
     let dropped = adapted.dropped.header().unwrap_or_default();
     (String::from_utf8(adapted.pieces.concat()).unwrap(), dropped)
 }
@@ -57,7 +57,14 @@ fn with_nothing_to_do_the_body_is_the_clients_own() {
         (true, Kind::Vllm),
         (false, Kind::Vllm),
     ] {
-        let adapted = adapt(&body, &peek, "small", &Profile::preset(kind), downgraded);
+        let adapted = adapt(
+            &body,
+            &peek,
+            "small",
+            &Profile::preset(kind),
+            downgraded,
+            None,
+        );
         assert_eq!(adapted.pieces.len(), 1);
         assert_eq!(adapted.pieces[0].as_ptr(), body.as_ptr());
         assert_eq!(adapted.pieces[0].len(), body.len());
@@ -74,7 +81,7 @@ fn long_stretches_are_shared_and_short_ones_copied() {
     let body = Bytes::from(body);
     let peek = peek(&body, Operation::Messages).unwrap();
     let profile = profile(&json!({"kind": "anthropic", "sampling": false}));
-    let adapted = adapt(&body, &peek, "small", &profile, true);
+    let adapted = adapt(&body, &peek, "small", &profile, true, None);
     let pieces: Vec<_> = adapted
         .pieces
         .iter()
@@ -672,5 +679,32 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn no_more_is_asked_for_than_a_server_can_write_whoever_asked() {
+    let fitted = |max_tokens: u64, downgraded: bool| {
+        let body = format!(r#"{{ "model":"m","max_tokens" : {max_tokens},"messages":[ ] }}"#);
+        let body = Bytes::from(body);
+        let peek = peek(&body, Operation::Messages).unwrap();
+        let profile = Profile::preset(Kind::Vllm);
+        let adapted = adapt(&body, &peek, "m", &profile, downgraded, Some(8000));
+        let text = String::from_utf8(adapted.pieces.concat()).unwrap();
+        (text, adapted.dropped.header())
+    };
+    for downgraded in [false, true] {
+        let (text, dropped) = fitted(128_000, downgraded);
+        assert_eq!(
+            text,
+            r#"{ "model":"m","max_tokens" : 8000,"messages":[ ] }"#
+        );
+        assert_eq!(dropped.as_deref(), Some("max_tokens>8000"));
+        let (text, dropped) = fitted(8000, downgraded);
+        assert_eq!(
+            text,
+            r#"{ "model":"m","max_tokens" : 8000,"messages":[ ] }"#
+        );
+        assert_eq!(dropped, None);
     }
 }

@@ -1,4 +1,5 @@
-//! The members of a request that were left out on the way, for the header `x-gateway-dropped` and a metric.
+//! The members of a request that were left out on the way, for the header `x-gateway-dropped` and a
+//! metric.
 
 use std::borrow::Cow;
 

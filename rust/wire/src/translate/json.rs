@@ -1,6 +1,7 @@
 //! JSON as text: pieces of a body that are carried over without being built.
 //!
-//! Numbers are never read as floats and members keep their order, since what is not looked at is copied as it stands.
+//! Numbers are never read as floats and members keep their order, since what is not looked at is
+//! copied as it stands.
 
 use std::borrow::Cow;
 
@@ -8,7 +9,8 @@ use serde_json::value::RawValue;
 
 /// The text of a JSON string, `None` for any other value.
 ///
-/// A lone surrogate, which clients that cut text in the middle of a character do send, becomes U+FFFD.
+/// A lone surrogate, which clients that cut text in the middle of a character do send, becomes
+/// U+FFFD.
 pub(crate) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     let json = raw.get();
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
@@ -43,11 +45,6 @@ fn lossy(inner: &str) -> String {
 /// The elements of a JSON array, `None` for any other value.
 pub(crate) fn list(raw: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(raw.get()).ok()
-}
-
-/// Whether the value is absent or `null`.
-pub(crate) fn is_null(raw: Option<&RawValue>) -> bool {
-    raw.is_none_or(|raw| raw.get() == "null")
 }
 
 /// The value on one line, without spaces between its parts.

@@ -1,17 +1,20 @@
 //! Any client on any upstream: Anthropic Messages ⇄ `OpenAI` Chat Completions.
 //!
-//! Two rooms with the same files, named after the client's API: `anthropic_client` (its request becomes a chat completion, the
-//! completion becomes its answer) and `openai_client`. Requests and whole answers are functions, streams are state machines fed
-//! with frames. What the answer's way back needs to know of the request is its [`Memory`].
+//! Two rooms with the same files, named after the client's API: `anthropic_client` (its request
+//! becomes a chat completion, the completion becomes its answer) and `openai_client`. Requests and
+//! whole answers are functions, streams are state machines fed with frames. What the answer's way
+//! back needs to know of the request is its [`Memory`].
 //!
 //! Source: `docs/reference/translation.md`, one golden transcript a row.
 
 mod anthropic_client;
+mod arguments;
 mod count;
 mod dropped;
 mod error;
 mod json;
 mod openai_client;
+mod place;
 mod profile;
 
 use fault::Fault;
@@ -25,7 +28,8 @@ pub use profile::{
 
 use crate::{Dialect, Operation, Refusal};
 
-/// The prefix of signatures that this gateway gives to thinking blocks: no upstream can verify them.
+/// The prefix of signatures that this gateway gives to thinking blocks: no upstream can verify
+/// them.
 pub const SIGNATURE_PREFIX: &str = "gw1.";
 
 /// A request to be translated; its body has passed [`crate::peek()`].
@@ -46,7 +50,8 @@ pub struct Order<'a> {
 pub enum Translated {
     /// A request for the upstream.
     Request(Request),
-    /// A count of tokens was asked for: `messages`, `tools` and what else makes the prompt, as a body for vLLM's `/tokenize`.
+    /// A count of tokens was asked for: `messages`, `tools` and what else makes the prompt, as a
+    /// body for vLLM's `/tokenize`.
     Count(Vec<u8>),
     /// The answer is known without the upstream.
     Answer(Known),
@@ -76,8 +81,8 @@ pub struct Known {
 ///
 /// # Errors
 ///
-/// `InvalidRequest`, with the place in the body, for a request that this upstream cannot be asked without being asked something
-/// else: the client would act on a false answer.
+/// `InvalidRequest`, with the place in the body, for a request that this upstream cannot be asked
+/// without being asked something else: the client would act on a false answer.
 pub fn request(order: &Order<'_>) -> Result<Translated, Fault> {
     match order.operation.dialect() {
         Dialect::Anthropic => anthropic_client::request(order),
@@ -126,7 +131,8 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// What to tell the client where the upstream's answer is none: not JSON, an error with status 200, without choices.
+    /// What to tell the client where the upstream's answer is none: not JSON, an error with status
+    /// 200, without choices.
     pub fn answer(&self, body: &[u8], stamp: Stamp<'_>) -> Result<Answer, Refusal> {
         match self {
             Self::AnthropicClient(memory) => anthropic_client::answer(memory, body, stamp),
@@ -157,14 +163,15 @@ pub enum Progress {
     Finishing,
     /// The last event has been written.
     Complete,
-    /// It broke off, or the upstream told an error: this is still to be told, as HTTP if nothing was written, else as the last
-    /// event ([`Refusal::event`]).
+    /// It broke off, or the upstream told an error: this is still to be told, as HTTP if nothing
+    /// was written, else as the last event ([`Refusal::event`]).
     Broken(Refusal),
 }
 
 /// A stream on its way into the client's dialect: frames in, frames out.
 ///
-/// However the upstream's bytes were cut, the same bytes come out. Every frame that is written is whole.
+/// However the upstream's bytes were cut, the same bytes come out. Every frame that is written is
+/// whole.
 #[derive(Debug)]
 pub struct Stream(Machine);
 
@@ -175,7 +182,8 @@ enum Machine {
 }
 
 impl Stream {
-    /// Translates whole frames, as `Frames::push_ready` gives them; appends to `out`. After the end nothing is written.
+    /// Translates whole frames, as `Frames::push_ready` gives them; appends to `out`. After the end
+    /// nothing is written.
     pub fn push(&mut self, frames: &[u8], out: &mut Vec<u8>) {
         for frame in crate::sse::split(frames) {
             match &mut self.0 {
@@ -185,7 +193,8 @@ impl Stream {
         }
     }
 
-    /// The upstream has closed, or is silent after it had finished: writes what is owed. Then the stream is complete or broken.
+    /// The upstream has closed, or is silent after it had finished: writes what is owed. Then the
+    /// stream is complete or broken.
     ///
     /// `tail` is what came after the last whole frame; some servers leave out the empty line there.
     pub fn close(&mut self, tail: &[u8], out: &mut Vec<u8>) {

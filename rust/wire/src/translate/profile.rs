@@ -1,7 +1,8 @@
-//! What an upstream understands, and what its model can do: the table that every choice of the translation is made by.
+//! What an upstream understands, and what its model can do: the table that every choice of the
+//! translation is made by.
 //!
-//! "`OpenAI` compatible" is not one thing. A preset says how a kind of server usually is; the configuration says where one
-//! differs (`config/profiles.py` sends only what does).
+//! "`OpenAI` compatible" is not one thing. A preset says how a kind of server usually is; the
+//! configuration says where one differs (`config/profiles.py` sends only what does).
 
 use serde::Deserialize;
 
@@ -222,7 +223,8 @@ profile! {
     sampling: bool = true, true, true;
     /// Whether a system message in the middle of a conversation is accepted.
     mid_system: bool = true, true, true;
-    /// Names in `anthropic-beta` (a `*` may end one) that are taken out of a request meant for another class of model.
+    /// Names in `anthropic-beta` (a `*` may end one) that are taken out of a request meant for
+    /// another class of model.
     refused_betas: Vec<String> = Vec::new(), Vec::new(), Vec::new();
 }
 

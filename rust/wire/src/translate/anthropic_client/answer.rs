@@ -6,10 +6,10 @@ use fault::{Fault, Kind};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::super::arguments::Input;
 use super::super::error::stream_refusal;
 use super::super::{Answer, SIGNATURE_PREFIX, Stamp, json};
 use super::Memory;
-use super::arguments::{malformed, object};
 use super::completion::{Completion, Finish, NAMELESS, Said, Why};
 use super::ids::{self, ToolIds};
 use super::usage::Usage;
@@ -45,7 +45,7 @@ enum Block<'a> {
     ToolUse {
         id: String,
         name: String,
-        input: Box<RawValue>,
+        input: Input<'a>,
     },
 }
 
@@ -166,7 +166,7 @@ fn thinking<'a>(said: &Said<'a>) -> Result<Cow<'a, str>, Why> {
 struct Call<'a> {
     id: Option<Cow<'a, str>>,
     name: Cow<'a, str>,
-    input: Box<RawValue>,
+    input: Input<'a>,
     partial: bool,
 }
 
@@ -183,10 +183,8 @@ fn calls<'a>(said: &Said<'a>, cut: bool, others: &[Block<'_>]) -> Result<Vec<Cal
             }
             return Err(NAMELESS);
         };
-        let input = object(&arguments).map(Cow::into_owned);
-        let partial = cut && (blank || input.is_none());
-        let input = input.unwrap_or_else(|| malformed(&arguments));
-        let input = RawValue::from_string(input).map_err(|_| NONE)?;
+        let input = Input::of(arguments);
+        let partial = cut && (blank || matches!(input, Input::Malformed { .. }));
         let id = call.id();
         calls.push(Call {
             id,

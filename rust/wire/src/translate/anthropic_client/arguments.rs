@@ -1,41 +1,9 @@
-//! The arguments of a tool call: text that should be a JSON object.
+//! The arguments of a tool call in a stream: text that should become a JSON object.
 
-use std::borrow::Cow;
-
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
-
-use super::super::json;
+use super::super::arguments::{Input, is_object};
 use super::completion::Why;
 
 const NOT_JSON: Why = "upstream sent tool arguments that are not JSON";
-const SPACE: [char; 4] = [' ', '\n', '\r', '\t'];
-
-/// The object that `text` is: nothing is an empty one, and JSON inside a JSON string is read once
-/// more.
-pub(super) fn object(text: &str) -> Option<Cow<'_, str>> {
-    plain_object(text).or_else(|| {
-        let raw: &RawValue = serde_json::from_str(text).ok()?;
-        let inner = json::text(raw)?;
-        plain_object(&inner).map(|object| Cow::Owned(object.into_owned()))
-    })
-}
-
-fn plain_object(text: &str) -> Option<Cow<'_, str>> {
-    match text.trim_matches(SPACE) {
-        "" => Some(Cow::Borrowed("{}")),
-        text if text.starts_with('{') => serde_json::from_str(text).ok().map(json::compact),
-        _ => None,
-    }
-}
-
-/// An object for arguments that are none: no schema of a tool accepts it, and the model sees what
-/// it did.
-pub(super) fn malformed(text: &str) -> String {
-    // Writing a string into a string has no way to fail.
-    let text = serde_json::to_string(text).unwrap_or_default();
-    format!(r#"{{"_malformed_arguments":{text}}}"#)
-}
 
 /// The arguments of one call as they come in.
 ///
@@ -103,7 +71,7 @@ impl Arguments {
         let noise = rest
             .trim_matches([' ', '\n', '\r', '\t', '}', ']', '"'])
             .is_empty();
-        let whole = end.is_none() || serde_json::from_str::<IgnoredAny>(&self.text).is_ok();
+        let whole = end.is_none() || is_object(&self.text);
         if whole && noise {
             Ok(())
         } else {
@@ -156,45 +124,22 @@ impl Arguments {
     /// # Errors
     ///
     /// If half an object was passed on, unless the answer says itself that it was `cut`.
-    pub(super) fn owed(&self, cut: bool) -> Result<Cow<'_, str>, Why> {
+    pub(super) fn owed(&self, cut: bool) -> Result<String, Why> {
         match self.state {
             State::Growing(_) if !cut => Err(NOT_JSON),
-            State::Blank | State::Growing(_) | State::Whole => Ok(Cow::Borrowed("")),
-            State::Other => Ok(object(&self.text).unwrap_or_else(|| malformed(&self.text).into())),
+            State::Blank | State::Growing(_) | State::Whole => Ok(String::new()),
+            State::Other => {
+                let input = Input::of(self.text.as_str().into());
+                // Writing a string into a string has no way to fail.
+                Ok(serde_json::to_string(&input).unwrap_or_default())
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Arguments, NOT_JSON, malformed, object};
-
-    #[test]
-    fn an_object_is_read_once_more_from_a_string_and_never_guessed() {
-        for (text, expected) in [
-            ("", Some("{}")),
-            (" \n", Some("{}")),
-            (
-                r#" {"a" : [1.0, 12345678901234567890]} "#,
-                Some(r#"{"a":[1.0,12345678901234567890]}"#),
-            ),
-            (r#""{\"a\": 1}""#, Some(r#"{"a":1}"#)),
-            (r#""""#, Some("{}")),
-            (r#""\"{}\"""#, None),
-            (r#""%""#, None),
-            (r#"{"a":1}}"#, None),
-            (r#"{"a":"#, None),
-            ("[1]", None),
-            ("null", None),
-            ("ls -l", None),
-        ] {
-            assert_eq!(object(text).as_deref(), expected, "{text}");
-        }
-        assert_eq!(
-            malformed("say \"no\"\n"),
-            r#"{"_malformed_arguments":"say \"no\"\n"}"#
-        );
-    }
+    use super::{Arguments, NOT_JSON};
 
     /// What is passed on of `pieces`, and what is owed at the end.
     fn passed(pieces: &[&str], cut: bool) -> (Vec<String>, Result<String, &'static str>) {
@@ -206,7 +151,7 @@ mod tests {
             }
             taken.push(arguments.take().to_owned());
         }
-        (taken, arguments.owed(cut).map(Into::into))
+        (taken, arguments.owed(cut))
     }
 
     #[test]
@@ -230,7 +175,7 @@ mod tests {
     #[test]
     fn what_is_no_object_is_kept_and_mended_at_the_end() {
         for (pieces, owed) in [
-            (&["\"{\\\"a\\\"", ": 1}\""][..], r#"{"a":1}"#),
+            (&["\"{\\\"a\\\"", ": 1}\""][..], r#"{"a": 1}"#),
             (&["ls ", "-l"], r#"{"_malformed_arguments":"ls -l"}"#),
             (&["[{}", "]"], r#"{"_malformed_arguments":"[{}]"}"#),
         ] {
@@ -250,6 +195,7 @@ mod tests {
     fn an_object_that_is_not_json_or_is_not_alone_is_an_error() {
         for pieces in [
             &["{\"a\": }"][..],
+            &["{\"a\": }"][..],
             &["{\"a\":[}}"],
             &["{]"],
             &["{}{}"],
@@ -258,5 +204,12 @@ mod tests {
         ] {
             assert_eq!(passed(pieces, true).1, Err(NOT_JSON), "{pieces:?}");
         }
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let deep = |levels| r#"{"a":"#.repeat(levels) + "1" + &"}".repeat(levels);
+        assert_eq!(passed(&[&deep(100)], false).1, Ok(String::new()));
+        assert_eq!(passed(&[&deep(200)], false).1, Err(NOT_JSON));
     }
 }

@@ -6,10 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::json;
-use super::wrong::{At, Wrong};
-
-/// A member that may be missing or `null`.
-pub(super) type Raw<'a> = Option<&'a RawValue>;
+use super::super::place::{At, Raw, Wrong, object, text};
 
 /// The members of every type of block that mean something to a chat completion; `cache_control`,
 /// signatures and whatever is encrypted are not among them.
@@ -55,7 +52,7 @@ pub(super) struct Block<'a> {
 
 impl<'a> Block<'a> {
     pub(super) fn read(raw: &'a RawValue) -> Result<Self, Wrong> {
-        object(raw)
+        object(Some(raw))
     }
 
     pub(super) fn kind(&self) -> Result<Cow<'a, str>, Wrong> {
@@ -65,33 +62,9 @@ impl<'a> Block<'a> {
 
 /// The refusal of a block that would be lost unseen.
 pub(super) fn unknown(kind: &str) -> Wrong {
-    let says = format!("\"{kind}\" is not supported here for this model; leave the block out");
+    let says =
+        format!("is \"{kind}\", which is not supported here for this model; leave the block out");
     Wrong::new(says).at("type")
-}
-
-/// The members of an object.
-pub(super) fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Wrong> {
-    // A struct would be read from an array as well.
-    let read = raw
-        .get()
-        .starts_with('{')
-        .then(|| serde_json::from_str(raw.get()));
-    read.and_then(Result::ok)
-        .ok_or_else(|| Wrong::new("must be an object that names no member twice"))
-}
-
-/// A string that has to be there.
-pub(super) fn text(raw: Raw<'_>) -> Result<Cow<'_, str>, Wrong> {
-    raw.and_then(json::text)
-        .ok_or_else(|| Wrong::new("must be a string"))
-}
-
-/// A string, empty if it is not there.
-pub(super) fn optional_text(raw: Raw<'_>) -> Result<Cow<'_, str>, Wrong> {
-    if json::is_null(raw) {
-        return Ok(Cow::Borrowed(""));
-    }
-    text(raw)
 }
 
 /// What `content` consists of.

@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::json;
-use super::block::{self, Block, Content, Raw, object, optional_text, text, unknown};
+use super::super::place::{At, Raw, Wrong, object, optional_text, text};
+use super::block::{self, Block, Content, unknown};
 use super::chat::{File, Image, Part, Url, append};
 use super::messages::Context;
-use super::wrong::{At, Wrong};
 
 const PDF: &str = "application/pdf";
 
@@ -62,7 +62,7 @@ impl<'a> Piece<'a> {
             "search_result" => search_result(block, context)?,
             _ => return Ok(None),
         };
-        if !json::is_null(block.citations) {
+        if block.citations.is_some() {
             context.dropped.note("citations");
         }
         Ok(Some(piece))
@@ -110,14 +110,11 @@ pub(super) fn tool_loaded(name: &str, context: &mut Context<'_>) -> String {
 }
 
 fn source<'a>(block: &Block<'a>) -> Result<(Source<'a>, Cow<'a, str>), Wrong> {
-    let raw = block
-        .source
-        .ok_or_else(|| Wrong::new("must be an object"))?;
-    let source: Source<'_> = object(raw)?;
+    let source: Source<'_> = object(block.source)?;
     let kind = text(source.kind).at("type")?;
     if kind == "file" {
         return Err(Wrong::new(
-            "a file id only means something at Anthropic; send the data itself",
+            "is a file id, which only means something at Anthropic; send the data itself",
         ));
     }
     Ok((source, kind))
@@ -139,7 +136,7 @@ fn image<'a>(block: &Block<'a>, context: &mut Context<'_>) -> Result<Piece<'a>, 
         .and_then(|(source, kind)| match &*kind {
             "base64" => data(&source),
             "url" => Ok(Url::Elsewhere(text(source.url).at("url")?)),
-            _ => Err(unknown_source(&kind, "\"base64\" or \"url\"")),
+            _ => Err(unknown_source(&kind, "base64 or url")),
         })
         .at("source")?;
     if !context.profile.vision {
@@ -155,24 +152,23 @@ fn image<'a>(block: &Block<'a>, context: &mut Context<'_>) -> Result<Piece<'a>, 
 }
 
 fn document<'a>(block: &Block<'a>, context: &mut Context<'_>) -> Result<Piece<'a>, Wrong> {
-    let title = optional_text(block.title).at("title")?;
-    let about = optional_text(block.context).at("context")?;
+    let title = optional_text(block.title).at("title")?.unwrap_or_default();
+    let about = optional_text(block.context)
+        .at("context")?
+        .unwrap_or_default();
     let (source, kind) = source(block).at("source")?;
     let body = match &*kind {
         "text" => text(source.data).at("data").map(Piece::of),
         "content" => Piece::flat(source.content, &["text", "image"], context).at("content"),
         "base64" if source.media_type.and_then(json::text).as_deref() != Some(PDF) => {
-            Err(Wrong::new(format!("must be \"{PDF}\"")).at("media_type"))
+            Err(Wrong::new(format!("must be {PDF}")).at("media_type"))
         }
         "base64" => data(&source).map(|file_data| pdf(&title, file_data, context)),
         // Nothing here fetches what a client names, and a chat completion takes no file's address.
         "url" => text(source.url)
             .at("url")
             .map(|url| omitted(&title, &format!("nobody here fetches {url}"), context)),
-        _ => Err(unknown_source(
-            &kind,
-            "\"base64\", \"text\", \"content\" or \"url\"",
-        )),
+        _ => Err(unknown_source(&kind, "base64, text, content or url")),
     }
     .at("source")?;
     let about = Piece::of(about);

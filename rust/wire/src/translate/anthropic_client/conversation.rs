@@ -8,9 +8,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::mem;
 
+use super::super::place::Wrong;
 use super::chat::{Call, Message, Part, Parts, append};
 use super::results::ToolResult;
-use super::wrong::Wrong;
 
 /// The result of a call that the conversation went on without.
 const NO_RESULT: &str = "Error: no result was recorded";

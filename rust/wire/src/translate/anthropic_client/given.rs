@@ -1,12 +1,11 @@
 //! The request's own members, as they stand in the body.
 
 use fault::{Fault, Kind};
-use serde_json::value::RawValue;
 
 use super::super::Dropped;
 use super::super::json::compact;
+use super::super::place::{At, Raw, Wrong};
 use super::members::members;
-use super::wrong::Wrong;
 
 /// vLLM's own members that a client of either API may use.
 pub(super) const EXTENSIONS: [&str; 4] = ["min_p", "repetition_penalty", "cache_salt", "priority"];
@@ -24,29 +23,29 @@ const SILENT: [&str; 6] = [
 /// What was given; a member that is `null` was not.
 #[derive(Debug, Default)]
 pub(super) struct Given<'a> {
-    pub(super) model: Option<&'a RawValue>,
-    pub(super) messages: Option<&'a RawValue>,
-    pub(super) system: Option<&'a RawValue>,
-    pub(super) tools: Option<&'a RawValue>,
-    pub(super) tool_choice: Option<&'a RawValue>,
-    pub(super) max_tokens: Option<&'a RawValue>,
-    pub(super) stop_sequences: Option<&'a RawValue>,
+    pub(super) model: Raw<'a>,
+    pub(super) messages: Raw<'a>,
+    pub(super) system: Raw<'a>,
+    pub(super) tools: Raw<'a>,
+    pub(super) tool_choice: Raw<'a>,
+    pub(super) max_tokens: Raw<'a>,
+    pub(super) stop_sequences: Raw<'a>,
     pub(super) stream: bool,
-    pub(super) temperature: Option<&'a RawValue>,
-    pub(super) top_p: Option<&'a RawValue>,
-    pub(super) top_k: Option<&'a RawValue>,
-    pub(super) thinking: Option<&'a RawValue>,
+    pub(super) temperature: Raw<'a>,
+    pub(super) top_p: Raw<'a>,
+    pub(super) top_k: Raw<'a>,
+    pub(super) thinking: Raw<'a>,
     /// `output_config.effort`
-    pub(super) effort: Option<&'a RawValue>,
+    pub(super) effort: Raw<'a>,
     /// `output_config.format`
-    pub(super) format: Option<&'a RawValue>,
+    pub(super) format: Raw<'a>,
     /// The older name of the same.
-    pub(super) output_format: Option<&'a RawValue>,
-    pub(super) metadata: Option<&'a RawValue>,
-    pub(super) service_tier: Option<&'a RawValue>,
-    pub(super) chat_template_kwargs: Option<&'a RawValue>,
+    pub(super) output_format: Raw<'a>,
+    pub(super) metadata: Raw<'a>,
+    pub(super) service_tier: Raw<'a>,
+    pub(super) chat_template_kwargs: Raw<'a>,
     /// In the order of [`EXTENSIONS`].
-    pub(super) extensions: [Option<&'a RawValue>; EXTENSIONS.len()],
+    pub(super) extensions: [Raw<'a>; EXTENSIONS.len()],
 }
 
 impl<'a> Given<'a> {
@@ -58,7 +57,7 @@ impl<'a> Given<'a> {
     pub(super) fn read(body: &'a str, dropped: &mut Dropped) -> Result<Self, Fault> {
         let mut given = Self::default();
         let (mut output_config, mut mcp_servers, mut container) = (None, None, None);
-        let object = members(body, |name, value| match name {
+        members(body, |name, value| match name {
             "model" => given.model = Some(value),
             "messages" => given.messages = Some(value),
             "system" => given.system = Some(value),
@@ -83,13 +82,8 @@ impl<'a> Given<'a> {
                 Some(slot) => *slot = Some(value),
                 None => dropped.note(name.to_owned()),
             },
-        });
-        if !object {
-            return Err(Fault::new(
-                Kind::InvalidRequest,
-                "the body must be a JSON object",
-            ));
-        }
+        })
+        .map_err(|_| Fault::new(Kind::InvalidRequest, "the body must be a JSON object"))?;
         if mcp_servers.is_some_and(|servers| compact(servers) != "[]") {
             let says = "cannot be reached by this model; leave it out and let the client call them";
             return Err(Wrong::new(says).fault("mcp_servers"));
@@ -101,27 +95,24 @@ impl<'a> Given<'a> {
         Ok(given)
     }
 
-    fn extension(&mut self, name: &str) -> Option<&mut Option<&'a RawValue>> {
+    fn extension(&mut self, name: &str) -> Option<&mut Raw<'a>> {
         let at = EXTENSIONS.iter().position(|known| *known == name)?;
         self.extensions.get_mut(at)
     }
 
     fn read_output_config(
         &mut self,
-        output_config: Option<&'a RawValue>,
+        output_config: Raw<'a>,
         dropped: &mut Dropped,
     ) -> Result<(), Fault> {
         let Some(output_config) = output_config else {
             return Ok(());
         };
-        let object = members(output_config.get(), |name, value| match name {
+        members(output_config.get(), |name, value| match name {
             "effort" => self.effort = Some(value),
             "format" => self.format = Some(value),
             _ => dropped.note(format!("output_config.{name}")),
-        });
-        if object {
-            return Ok(());
-        }
-        Err(Wrong::new("must be an object").fault("output_config"))
+        })
+        .fault("output_config")
     }
 }

@@ -1,4 +1,5 @@
-//! The members of an object, one after the other.
+//! The members of an object, one after the other: for objects whose unknown members are noted or
+//! kept. Of any other a struct is read.
 
 use std::fmt;
 
@@ -7,14 +8,18 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::super::json::text;
+use super::super::place::Wrong;
 
 /// Calls `visit` with the name and the value of every member of the object `json`, in order, but
 /// not with those that are `null`: to both APIs that is the same as absent.
-///
-/// Returns whether it was an object.
-pub(super) fn members<'a>(json: &'a str, visit: impl FnMut(&str, &'a RawValue)) -> bool {
+pub(super) fn members<'a>(
+    json: &'a str,
+    visit: impl FnMut(&str, &'a RawValue),
+) -> Result<(), Wrong> {
     let mut reader = serde_json::Deserializer::from_str(json);
-    reader.deserialize_map(Each(visit)).is_ok() && reader.end().is_ok()
+    let read = reader.deserialize_map(Each(visit));
+    read.and_then(|()| reader.end())
+        .map_err(|_| Wrong::new("must be an object"))
 }
 
 struct Each<F>(F);
@@ -46,7 +51,7 @@ mod tests {
         let object = members(json, |name, value| {
             found.push((name.to_owned(), value.get().to_owned()));
         });
-        object.then_some(found)
+        object.ok().map(|()| found)
     }
 
     #[test]

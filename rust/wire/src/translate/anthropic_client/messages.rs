@@ -6,13 +6,13 @@ use fault::Fault;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::place::{At, Raw, Wrong, list, object, optional_text, text};
 use super::super::{Dropped, InlineSystem, Kind, Profile, json};
-use super::block::{self, Block, Content, Raw, object, optional_text, text, unknown};
+use super::block::{self, Block, Content, unknown};
 use super::chat::{Call, Message, Part, append};
 use super::content::Piece;
 use super::conversation::{Assistant, Conversation, Said};
 use super::results::ToolResult;
-use super::wrong::{At, Wrong};
 use super::{Names, server_tools, system};
 
 /// What the translation of a conversation reads and notes besides it.
@@ -51,18 +51,16 @@ struct Turn<'a> {
 
 /// Translates the members `system` and `messages` of a request.
 pub(super) fn messages(
-    system: Option<&RawValue>,
-    messages: &RawValue,
+    system: Raw<'_>,
+    messages: Raw<'_>,
     context: &mut Context<'_>,
 ) -> Result<Messages, Fault> {
     let prompt = match system {
-        Some(raw) if !json::is_null(system) => {
-            system::texts(raw, context).map_err(|wrong| wrong.fault("system"))?
-        }
-        _ => Vec::new(),
+        Some(raw) => system::texts(raw, context).fault("system")?,
+        None => Vec::new(),
     };
-    let turns = turns(messages).map_err(|wrong| wrong.fault("messages"))?;
-    let written = conversation(prompt, &turns, context).map_err(|wrong| wrong.fault("messages"))?;
+    let turns = turns(messages).fault("messages")?;
+    let written = conversation(prompt, &turns, context).fault("messages")?;
     let prefill = match written.last() {
         Some(Message::Assistant { .. }) if context.profile.kind != Kind::Vllm => {
             let says = "is the assistant's, which this upstream cannot continue; end with a user's";
@@ -81,8 +79,8 @@ pub(super) fn messages(
     Ok(Messages { json, prefill })
 }
 
-fn turns(messages: &RawValue) -> Result<Vec<Turn<'_>>, Wrong> {
-    let list = json::list(messages).ok_or_else(|| Wrong::new("must be a list"))?;
+fn turns(messages: Raw<'_>) -> Result<Vec<Turn<'_>>, Wrong> {
+    let list = list(messages)?;
     if list.is_empty() {
         return Err(Wrong::new("must hold at least one message"));
     }
@@ -155,21 +153,20 @@ impl<'a> Turn<'a> {
             #[serde(borrow)]
             clear_at: Raw<'a>,
         }
-        let members: Members<'_> = object(raw)?;
+        let members: Members<'_> = object(Some(raw))?;
         let role = match &*text(members.role).at("role")? {
             "user" => Role::User,
             "assistant" => Role::Assistant,
             "system" => Role::System,
             _ => {
-                let says = "must be \"user\", \"assistant\" or \"system\"";
-                return Err(Wrong::new(says).at("role"));
+                return Err(Wrong::new("must be user, assistant or system").at("role"));
             }
         };
-        let cleared = optional_text(members.clear_at).at("clear_at")? == "next_user_message";
+        let clear_at = optional_text(members.clear_at).at("clear_at")?;
         Ok(Self {
             role,
             content: members.content,
-            cleared,
+            cleared: clear_at.as_deref() == Some("next_user_message"),
         })
     }
 
@@ -254,7 +251,7 @@ impl<'a> Speech<'a> {
         let block = Block::read(raw)?;
         let kind = block.kind()?;
         if kind == "text" {
-            if !json::is_null(block.citations) {
+            if block.citations.is_some() {
                 context.dropped.note("citations");
             }
             let separator = if self.apart { "\n\n" } else { "" };
@@ -281,7 +278,9 @@ impl<'a> Speech<'a> {
             }
             "server_tool_use" | "mcp_tool_use" => server_tools::used(&block)?.into(),
             "container_upload" => uploaded(&block)?,
-            "compaction" => optional_text(block.content).at("content")?,
+            "compaction" => optional_text(block.content)
+                .at("content")?
+                .unwrap_or_default(),
             kind if kind.ends_with("_tool_result") => server_tools::result(&block)?.into(),
             _ => return Err(unknown(&kind)),
         };

@@ -26,7 +26,6 @@ mod thinking;
 mod tools;
 mod usage;
 mod writer;
-mod wrong;
 
 pub(super) use answer::answer;
 pub(super) use request::request;

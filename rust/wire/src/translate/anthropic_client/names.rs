@@ -1,4 +1,5 @@
-//! Tool names that the other API accepts: at most 64 of `[A-Za-z0-9_-]`, where Anthropic allows 128.
+//! Tool names that the other API accepts: at most 64 of `[A-Za-z0-9_-]`, where Anthropic allows
+//! 128.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

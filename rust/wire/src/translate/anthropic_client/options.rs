@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 
 use fault::Fault;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::super::json::{compact, list, text};
+use super::super::json::{compact, text};
+use super::super::place::{self, At, Raw, Wrong, list, object};
 use super::super::{Kind, MaxTokensField};
 use super::given::{EXTENSIONS, Given};
-use super::members::members;
 use super::request::Draft;
-use super::wrong::{At, Wrong};
 
 /// The most stop sequences that `OpenAI` takes.
 const OPENAI_STOPS: usize = 4;
@@ -21,11 +21,9 @@ impl Draft<'_> {
     pub(super) fn response_format(&mut self, given: &Given<'_>) -> Result<(), Fault> {
         let (name, schema) = if let Some(format) = given.format {
             let schema = schema(format).at("format");
-            let schema = schema.map_err(|wrong| wrong.fault("output_config"))?;
-            ("output_config.format", schema)
+            ("output_config.format", schema.fault("output_config")?)
         } else if let Some(format) = given.output_format {
-            let schema = schema(format).map_err(|wrong| wrong.fault("output_format"))?;
-            ("output_format", schema)
+            ("output_format", schema(format).fault("output_format")?)
         } else {
             return Ok(());
         };
@@ -75,10 +73,7 @@ impl Draft<'_> {
 
     /// Writes `stop` and returns what was asked for.
     pub(super) fn stop(&mut self, given: &Given<'_>) -> Result<Vec<String>, Fault> {
-        let Some(raw) = given.stop_sequences else {
-            return Ok(Vec::new());
-        };
-        let stop = texts(raw).map_err(|wrong| wrong.fault("stop_sequences"))?;
+        let stop = texts(given.stop_sequences).fault("stop_sequences")?;
         if self.profile.kind == Kind::OpenAi && stop.len() > OPENAI_STOPS {
             let says = "may be 4 at most for this model; send fewer";
             return Err(Wrong::new(says).fault("stop_sequences"));
@@ -185,27 +180,27 @@ impl Caller {
     /// Source: Claude Code 2.1.330 sends JSON with `device_id`, `account_uuid` and `session_id`,
     /// older releases `user_…_account_…_session_…`; others what they like.
     fn read(metadata: &RawValue) -> Option<Self> {
-        let mut user_id = None;
-        members(metadata.get(), |name, value| {
-            if name == "user_id" {
-                user_id = text(value);
-            }
-        });
-        let user_id = user_id.filter(|user_id| !user_id.is_empty())?;
-        let (mut session, mut account, mut device) = (None, None, None);
-        let object = members(&user_id, |name, value| {
-            let slot = match name {
-                "session_id" => &mut session,
-                "account_uuid" => &mut account,
-                "device_id" => &mut device,
-                _ => return,
-            };
-            let text = text(value).filter(|text| !text.is_empty());
-            *slot = text.map(Cow::into_owned);
-        });
-        if object {
-            let user = account.or(device);
-            return Some(Self { session, user });
+        #[derive(Deserialize)]
+        struct Metadata<'a> {
+            #[serde(borrow)]
+            user_id: Raw<'a>,
+        }
+        #[derive(Deserialize)]
+        struct UserId<'a> {
+            #[serde(borrow)]
+            session_id: Raw<'a>,
+            #[serde(borrow)]
+            account_uuid: Raw<'a>,
+            #[serde(borrow)]
+            device_id: Raw<'a>,
+        }
+        let metadata: Metadata<'_> = object(Some(metadata)).ok()?;
+        let user_id = filled(metadata.user_id)?;
+        if let Ok(parts) = object::<UserId<'_>>(serde_json::from_str(&user_id).ok()) {
+            return Some(Self {
+                session: filled(parts.session_id),
+                user: filled(parts.account_uuid).or(filled(parts.device_id)),
+            });
         }
         let (user, session) = match user_id.split_once("_session_") {
             Some((user, session)) => (user, Some(session.to_owned())),
@@ -216,30 +211,33 @@ impl Caller {
     }
 }
 
+/// A text with something in it.
+fn filled(raw: Raw<'_>) -> Option<String> {
+    let text = raw.and_then(text).filter(|text| !text.is_empty());
+    text.map(Cow::into_owned)
+}
+
 /// The schema of an output format.
 fn schema(format: &RawValue) -> Result<&str, Wrong> {
-    let (mut kind, mut schema) = (None, None);
-    let object = members(format.get(), |name, value| match name {
-        "type" => kind = Some(value),
-        "schema" => schema = Some(value.get()),
-        _ => {}
-    });
-    if !object {
-        return Err(Wrong::new("must be an object"));
+    #[derive(Deserialize)]
+    struct Format<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Raw<'a>,
+        #[serde(borrow)]
+        schema: Raw<'a>,
     }
-    if kind.and_then(text).as_deref() != Some("json_schema") {
-        return Err(Wrong::new("must be \"json_schema\"").at("type"));
+    let format: Format<'_> = object(Some(format))?;
+    if format.kind.and_then(text).as_deref() != Some("json_schema") {
+        return Err(Wrong::new("must be json_schema").at("type"));
     }
+    let schema = format.schema.map(RawValue::get);
     let schema = schema.filter(|schema| schema.starts_with('{'));
     schema.ok_or_else(|| Wrong::new("must be an object").at("schema"))
 }
 
-fn texts(raw: &RawValue) -> Result<Vec<String>, Wrong> {
-    let list = list(raw).ok_or_else(|| Wrong::new("must be a list"))?;
-    let texts = list.into_iter().enumerate().map(|(index, raw)| {
-        let text = text(raw).map(Cow::into_owned);
-        text.ok_or_else(|| Wrong::new("must be a string")).at(index)
-    });
+fn texts(raw: Raw<'_>) -> Result<Vec<String>, Wrong> {
+    let list = list(raw)?.into_iter().enumerate();
+    let texts = list.map(|(index, raw)| place::text(Some(raw)).at(index).map(Cow::into_owned));
     texts.collect()
 }
 

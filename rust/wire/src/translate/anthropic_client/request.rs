@@ -9,7 +9,6 @@ use super::messages::{Context, messages};
 use super::object::Object;
 use super::thinking::Wish;
 use super::tools::Choice;
-use super::wrong::Wrong;
 use super::{Memory, Names, prewarm};
 use crate::Operation;
 
@@ -76,15 +75,12 @@ impl Draft<'_> {
     /// Writes the conversation and returns whether its last turn is the assistant's, to be
     /// continued.
     fn messages(&mut self, given: &Given<'_>) -> Result<bool, Fault> {
-        let Some(list) = given.messages else {
-            return Err(Wrong::new("must be a list").fault("messages"));
-        };
         let mut context = Context {
             profile: self.profile,
             names: &mut self.names,
             dropped: &mut self.dropped,
         };
-        let conversation = messages(given.system, list, &mut context)?;
+        let conversation = messages(given.system, given.messages, &mut context)?;
         self.body.json("messages", conversation.json);
         Ok(conversation.prefill)
     }

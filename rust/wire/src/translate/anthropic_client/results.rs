@@ -2,14 +2,11 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
-use super::super::json;
-use super::block::{Block, text};
+use super::super::place::{At, Wrong, flag, text};
+use super::block::Block;
 use super::chat::Part;
 use super::content::Piece;
 use super::messages::Context;
-use super::wrong::{At, Wrong};
 
 /// The types of block that a tool may answer with.
 const CONTENT: [&str; 5] = [
@@ -32,17 +29,11 @@ pub(super) struct ToolResult<'a> {
 impl<'a> ToolResult<'a> {
     pub(super) fn read(block: &Block<'a>, context: &mut Context<'_>) -> Result<Self, Wrong> {
         let id = text(block.tool_use_id).at("tool_use_id")?;
-        let failed = match block.is_error.map(RawValue::get) {
-            None | Some("null" | "false") => false,
-            Some("true") => true,
-            Some(_) => return Err(Wrong::new("must be true or false").at("is_error")),
+        let failed = flag(block.is_error).at("is_error")? == Some(true);
+        let Piece { mut text, attached } = match block.content {
+            Some(_) => Piece::flat(block.content, &CONTENT, context).at("content")?,
+            None => Piece::default(),
         };
-        let piece = if json::is_null(block.content) {
-            Piece::default()
-        } else {
-            Piece::flat(block.content, &CONTENT, context).at("content")?
-        };
-        let Piece { mut text, attached } = piece;
         if text.is_empty() {
             text = following(&attached).into();
         }

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::json;
-use super::block::{Block, Raw, object, optional_text, text};
-use super::wrong::{At, Wrong};
+use super::super::place::{At, Raw, Wrong, object, optional_text, text};
+use super::block::Block;
 
 /// How far a result is read into; a fetched document's text is three objects deep.
 const DEPTH: u32 = 4;
@@ -52,13 +52,10 @@ struct Input<'a> {
 
 /// `[web_search: the query]`
 pub(super) fn used(block: &Block<'_>) -> Result<String, Wrong> {
-    let mut label = optional_text(block.server_name)
-        .at("server_name")?
-        .into_owned();
-    if !label.is_empty() {
-        label.push('.');
+    let mut label = text(block.name).at("name")?.into_owned();
+    if let Some(server) = optional_text(block.server_name).at("server_name")? {
+        label = format!("{server}.{label}");
     }
-    label.push_str(&text(block.name).at("name")?);
     let argument = match block.input {
         None => Cow::Borrowed(""),
         Some(input) => argument(input).at("input")?,
@@ -71,7 +68,7 @@ pub(super) fn used(block: &Block<'_>) -> Result<String, Wrong> {
 }
 
 fn argument(input: &RawValue) -> Result<Cow<'_, str>, Wrong> {
-    let Input { query, url } = object(input)?;
+    let Input { query, url } = object(Some(input))?;
     if let Some(text) = query.or(url).and_then(json::text) {
         return Ok(text);
     }
@@ -112,7 +109,7 @@ fn read_item<'a>(
     let Some(depth) = depth.checked_sub(1) else {
         return Ok(());
     };
-    let item: Item<'_> = object(raw)?;
+    let item: Item<'_> = object(Some(raw))?;
     let member = |raw: Raw<'a>| raw.and_then(json::text).unwrap_or_default();
     push(linked(member(item.title), member(item.url)), lines);
     push(member(item.text), lines);

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::block::{self, Block, Content, Raw, object, text, unknown};
+use super::super::place::{At, Raw, Wrong, object, text};
+use super::block::{self, Block, Content, unknown};
 use super::content::tool_loaded;
 use super::messages::Context;
-use super::wrong::{At, Wrong};
 
 /// The first line of Claude Code's prompt: it changes with every request, which would spoil every
 /// prefix cache.
@@ -57,13 +57,9 @@ fn read<'a>(raw: &'a RawValue, context: &mut Context<'_>) -> Result<Cow<'a, str>
 
 /// The name of a tool that is among the request's `tools`.
 fn tool<'a>(block: &Block<'a>) -> Result<Cow<'a, str>, Wrong> {
-    let raw = block
-        .tool
-        .ok_or_else(|| Wrong::new("must be an object"))
-        .at("tool")?;
-    let tool: Tool<'_> = object(raw).at("tool")?;
+    let tool: Tool<'_> = object(block.tool).at("tool")?;
     if text(tool.kind).at("tool.type")? != "tool_reference" {
-        let says = "must be \"tool_reference\" for this model; define the tool in `tools`";
+        let says = "must be tool_reference for this model; define the tool in `tools`";
         return Err(Wrong::new(says).at("tool.type"));
     }
     text(tool.name).at("tool.name")

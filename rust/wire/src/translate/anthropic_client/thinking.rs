@@ -1,13 +1,14 @@
 //! Whether the model is to think before it answers, and how much.
 
 use fault::Fault;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::json::{compact, text};
+use super::super::json::compact;
+use super::super::place::{At, Raw, Wrong, object, optional_text, text};
 use super::super::{Dropped, Effort, Kind, Thinking, ThinkingSwitch, WhenAbsent};
 use super::members::members;
 use super::request::Draft;
-use super::wrong::Wrong;
 
 /// What a chat template is told, for Qwen3 and its kin.
 const SWITCH: &str = "enable_thinking";
@@ -30,28 +31,28 @@ pub(super) enum Wish {
 impl Wish {
     /// Reads `thinking`; a word that is not known says nothing, as new releases of clients bring
     /// new ones.
-    pub(super) fn read(thinking: Option<&RawValue>, dropped: &mut Dropped) -> Result<Self, Fault> {
-        let Some(thinking) = thinking else {
+    pub(super) fn read(thinking: Raw<'_>, dropped: &mut Dropped) -> Result<Self, Fault> {
+        if thinking.is_none() {
             return Ok(Self::Absent);
-        };
-        let (mut kind, mut budget_tokens) = (None, None);
-        let object = members(thinking.get(), |name, value| match name {
-            "type" => kind = Some(value),
-            "budget_tokens" => budget_tokens = Some(value.get()),
-            _ => {}
-        });
-        if !object {
-            return Err(Wrong::new("must be an object").fault("thinking"));
         }
-        let Some(kind) = kind.and_then(text) else {
-            return Err(Wrong::new("must be a string").at("type").fault("thinking"));
-        };
-        match &*kind {
+        Self::of(thinking, dropped).fault("thinking")
+    }
+
+    fn of(thinking: Raw<'_>, dropped: &mut Dropped) -> Result<Self, Wrong> {
+        #[derive(Deserialize)]
+        struct Given<'a> {
+            #[serde(borrow, rename = "type")]
+            kind: Raw<'a>,
+            #[serde(borrow)]
+            budget_tokens: Raw<'a>,
+        }
+        let given: Given<'_> = object(thinking)?;
+        match &*text(given.kind).at("type")? {
             "enabled" => {
-                let budget_tokens = budget_tokens.map(str::parse).transpose();
-                let whole = Wrong::new("must be a whole number").at("budget_tokens");
+                let budget_tokens = given.budget_tokens.map(|raw| raw.get().parse());
+                let whole = |_| Wrong::new("must be a whole number").at("budget_tokens");
                 Ok(Self::On {
-                    budget_tokens: budget_tokens.map_err(|_| whole.fault("thinking"))?,
+                    budget_tokens: budget_tokens.transpose().map_err(whole)?,
                 })
             }
             "adaptive" => Ok(Self::On {
@@ -68,11 +69,7 @@ impl Wish {
 
 impl Draft<'_> {
     /// Writes what the chat template is told: of thinking, and what the client itself gave.
-    pub(super) fn chat_template_kwargs(
-        &mut self,
-        wish: Wish,
-        own: Option<&RawValue>,
-    ) -> Result<(), Fault> {
+    pub(super) fn chat_template_kwargs(&mut self, wish: Wish, own: Raw<'_>) -> Result<(), Fault> {
         let on = match (self.profile.thinking, self.profile.thinking_switch) {
             (Thinking::None, _) | (_, ThinkingSwitch::ReasoningEffort | ThinkingSwitch::None) => {
                 None
@@ -106,7 +103,7 @@ impl Draft<'_> {
     }
 
     /// Writes `thinking_token_budget` and `reasoning_effort`.
-    pub(super) fn thinking(&mut self, wish: Wish, effort: Option<&RawValue>) -> Result<(), Fault> {
+    pub(super) fn thinking(&mut self, wish: Wish, effort: Raw<'_>) -> Result<(), Fault> {
         let effort = self.effort(effort)?;
         let switch = match self.profile.thinking {
             Thinking::None => ThinkingSwitch::None,
@@ -165,13 +162,10 @@ impl Draft<'_> {
         self.profile.thinking_when_absent == WhenAbsent::Off
     }
 
-    fn effort(&mut self, effort: Option<&RawValue>) -> Result<Option<Effort>, Fault> {
-        let Some(effort) = effort else {
+    fn effort(&mut self, effort: Raw<'_>) -> Result<Option<Effort>, Fault> {
+        let word = optional_text(effort).at("effort").fault("output_config")?;
+        let Some(word) = word else {
             return Ok(None);
-        };
-        let Some(word) = text(effort) else {
-            let wrong = Wrong::new("must be a string").at("effort");
-            return Err(wrong.fault("output_config"));
         };
         let effort = Effort::parse(&word);
         if effort.is_none() {
@@ -191,11 +185,9 @@ fn effort_of(budget_tokens: u64) -> Effort {
 
 fn client_kwargs(raw: &RawValue) -> Result<Vec<(String, &RawValue)>, Fault> {
     let mut own = Vec::new();
-    let object = members(raw.get(), |name, value| own.push((name.to_owned(), value)));
-    if object {
-        return Ok(own);
-    }
-    Err(Wrong::new("must be an object").fault("chat_template_kwargs"))
+    members(raw.get(), |name, value| own.push((name.to_owned(), value)))
+        .fault("chat_template_kwargs")?;
+    Ok(own)
 }
 
 #[cfg(test)]

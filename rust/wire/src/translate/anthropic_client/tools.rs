@@ -3,16 +3,17 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use fault::Fault;
+use fault::{Fault, Kind};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::Dropped;
-use super::super::json::{compact, list, text};
+use super::super::json::compact;
+use super::super::place::{At, Raw, Wrong, flag, list, object, optional_text, text};
 use super::members::members;
 use super::object::Object;
 use super::request::Draft;
 use super::strict;
-use super::wrong::{At, Wrong};
 
 /// The most of a client's word that an error repeats, in characters.
 const QUOTED: usize = 64;
@@ -37,36 +38,30 @@ enum Mode<'a> {
 
 impl<'a> Choice<'a> {
     /// Reads `tool_choice`.
-    pub(super) fn read(raw: Option<&'a RawValue>) -> Result<Option<Self>, Fault> {
-        let choice = raw.map(Self::of).transpose();
-        choice.map_err(|wrong| wrong.fault("tool_choice"))
+    pub(super) fn read(raw: Raw<'a>) -> Result<Option<Self>, Fault> {
+        raw.map(Self::of).transpose().fault("tool_choice")
     }
 
     fn of(raw: &'a RawValue) -> Result<Self, Wrong> {
-        let (mut kind, mut name, mut one_at_a_time) = (None, None, None);
-        let object = members(raw.get(), |key, value| match key {
-            "type" => kind = Some(value),
-            "name" => name = Some(value),
-            "disable_parallel_tool_use" => one_at_a_time = Some(value),
-            _ => {}
-        });
-        if !object {
-            return Err(Wrong::new("must be an object"));
+        #[derive(Deserialize)]
+        struct Given<'a> {
+            #[serde(borrow, rename = "type")]
+            kind: Raw<'a>,
+            #[serde(borrow)]
+            name: Raw<'a>,
+            #[serde(borrow)]
+            disable_parallel_tool_use: Raw<'a>,
         }
-        let mode = match kind.and_then(text).as_deref() {
-            Some("auto") => Mode::Auto,
-            Some("any") => Mode::Any,
-            Some("none") => Mode::None,
-            Some("tool") => {
-                let name = name.and_then(text);
-                Mode::Tool(name.ok_or_else(|| Wrong::new("must be a tool's name").at("name"))?)
-            }
-            _ => {
-                let says = "must be \"auto\", \"any\", \"tool\" or \"none\"";
-                return Err(Wrong::new(says).at("type"));
-            }
+        let given: Given<'_> = object(Some(raw))?;
+        let mode = match &*text(given.kind).at("type")? {
+            "auto" => Mode::Auto,
+            "any" => Mode::Any,
+            "none" => Mode::None,
+            "tool" => Mode::Tool(text(given.name).at("name")?),
+            _ => return Err(Wrong::new("must be auto, any, tool or none").at("type")),
         };
-        let one_at_a_time = flag(one_at_a_time).at("disable_parallel_tool_use")?;
+        let one_at_a_time =
+            flag(given.disable_parallel_tool_use).at("disable_parallel_tool_use")? == Some(true);
         Ok(Self {
             one_at_a_time: one_at_a_time && mode != Mode::None,
             mode,
@@ -98,10 +93,10 @@ impl Draft<'_> {
     /// Writes `tools` and returns whether there are any.
     pub(super) fn tools(
         &mut self,
-        tools: Option<&RawValue>,
+        tools: Raw<'_>,
         choice: Option<&Choice<'_>>,
     ) -> Result<bool, Fault> {
-        let (custom, built_in) = self.sort(tools).map_err(|wrong| wrong.fault("tools"))?;
+        let (custom, built_in) = self.sort(tools).fault("tools")?;
         let wanted = match choice.map(|choice| &choice.mode) {
             Some(Mode::Tool(name)) => Some(&**name),
             _ => None,
@@ -153,19 +148,10 @@ impl Draft<'_> {
         }
     }
 
-    fn sort<'a>(
-        &mut self,
-        tools: Option<&'a RawValue>,
-    ) -> Result<(Vec<Custom<'a>>, Vec<BuiltIn<'a>>), Wrong> {
+    fn sort<'a>(&mut self, tools: Raw<'a>) -> Result<(Vec<Custom<'a>>, Vec<BuiltIn<'a>>), Wrong> {
         let (mut custom, mut built_in) = (Vec::new(), Vec::new());
-        let Some(tools) = tools else {
-            return Ok((custom, built_in));
-        };
-        let Some(tools) = list(tools) else {
-            return Err(Wrong::new("must be a list"));
-        };
         let mut known = HashSet::new();
-        for (index, tool) in tools.into_iter().enumerate() {
+        for (index, tool) in list(tools)?.into_iter().enumerate() {
             let tool = self.tool(index, tool).at(index)?;
             let (Tool::Custom(Custom { name, .. }) | Tool::BuiltIn(BuiltIn { name, .. })) = &tool;
             // The name that is sent: a client's own could be the one that another is changed to.
@@ -185,7 +171,7 @@ impl Draft<'_> {
         let (mut kind, mut name, mut description) = (None, None, None);
         let (mut input_schema, mut strict) = (None, None);
         let mut others = Dropped::default();
-        let object = members(raw.get(), |key, value| match key {
+        members(raw.get(), |key, value| match key {
             "type" => kind = Some(value),
             "name" => name = Some(value),
             "description" => description = Some(value),
@@ -193,12 +179,9 @@ impl Draft<'_> {
             "strict" => strict = Some(value),
             "cache_control" | "defer_loading" => {}
             _ => others.note(format!("tools.{key}")),
-        });
-        if !object {
-            return Err(Wrong::new("must be an object"));
-        }
-        let name = string(name).at("name")?.unwrap_or_default();
-        if let Some(kind) = string(kind).at("type")?
+        })?;
+        let name = optional_text(name).at("name")?.unwrap_or_default();
+        if let Some(kind) = optional_text(kind).at("type")?
             && kind != "custom"
         {
             return Ok(Tool::BuiltIn(BuiltIn { index, kind, name }));
@@ -210,7 +193,7 @@ impl Draft<'_> {
             self.dropped.note(other.to_owned());
         }
         let input_schema = schema(input_schema).at("input_schema")?;
-        let mut strict = flag(strict).at("strict")?;
+        let mut strict = flag(strict).at("strict")? == Some(true);
         // A schema is never rewritten to fit.
         if strict && !(self.profile.strict_tools && strict::fits(input_schema)) {
             self.dropped.note("tools.strict");
@@ -218,7 +201,7 @@ impl Draft<'_> {
         }
         Ok(Tool::Custom(Custom {
             name,
-            description: string(description).at("description")?,
+            description: optional_text(description).at("description")?,
             input_schema,
             strict,
         }))
@@ -241,21 +224,8 @@ impl Custom<'_> {
     }
 }
 
-fn string(raw: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, Wrong> {
-    let text = raw.map(|raw| text(raw).ok_or_else(|| Wrong::new("must be a string")));
-    text.transpose()
-}
-
-fn flag(raw: Option<&RawValue>) -> Result<bool, Wrong> {
-    match raw.map(RawValue::get) {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(_) => Err(Wrong::new("must be true or false")),
-    }
-}
-
 /// The schema as it stands; without any rule it would not describe an object to `OpenAI`.
-fn schema(raw: Option<&RawValue>) -> Result<&str, Wrong> {
+fn schema(raw: Raw<'_>) -> Result<&str, Wrong> {
     match raw {
         Some(raw) if !raw.get().starts_with('{') => Err(Wrong::new("must be an object")),
         Some(raw) if raw.get().len() > NO_RULE_BYTES || compact(raw) != "{}" => Ok(raw.get()),
@@ -266,10 +236,12 @@ fn schema(raw: Option<&RawValue>) -> Result<&str, Wrong> {
 /// Anthropic's own words: Claude Code repeats the request without such a tool.
 fn not_here(tool: &BuiltIn<'_>) -> Fault {
     let kind: String = tool.kind.chars().take(QUOTED).collect();
-    let says = format!(
-        "Input tag '{kind}' found using 'type' does not match any of the expected tags: 'custom'"
+    let message = format!(
+        "tools.{}: Input tag '{kind}' found using 'type' does not \
+         match any of the expected tags: 'custom'",
+        tool.index
     );
-    Wrong::new(says).at(tool.index).fault("tools")
+    Fault::new(Kind::InvalidRequest, message).with_param("tools")
 }
 
 #[cfg(test)]

@@ -1,10 +1,8 @@
 //! Tokens, as Anthropic counts them: what was read from or written to a cache is no input.
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 
-/// Above any real answer, and far enough below the type's limit that clients can add.
-const COUNT_LIMIT_TOKENS: u64 = u32::MAX as u64;
+use crate::usage::Counts;
 
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Usage {
@@ -21,46 +19,17 @@ struct OutputDetails {
     thinking_tokens: u64,
 }
 
-#[derive(Deserialize, Default)]
-struct Given<'a> {
-    #[serde(borrow)]
-    prompt_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    completion_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    prompt_tokens_details: Option<&'a RawValue>,
-    #[serde(borrow)]
-    completion_tokens_details: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize, Default)]
-#[expect(clippy::struct_field_names, reason = "the names on the wire")]
-struct Details<'a> {
-    #[serde(borrow)]
-    cached_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cache_write_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    reasoning_tokens: Option<&'a RawValue>,
-}
-
 impl Usage {
     /// What `usage`, as JSON, says; a number that is missing or none counts as zero.
     pub(super) fn read(usage: &str) -> Self {
-        let given: Given<'_> = serde_json::from_str(usage).unwrap_or_default();
-        let prompt = details(given.prompt_tokens_details);
-        let completion = details(given.completion_tokens_details);
-        let tokens = |raw| count(raw).unwrap_or(0);
-        let (cached, written) = (
-            tokens(prompt.cached_tokens),
-            tokens(prompt.cache_write_tokens),
-        );
+        let counts = Counts::openai(serde_json::from_str(usage).ok());
+        let thinking = counts.thinking;
         Self {
-            input_tokens: tokens(given.prompt_tokens).saturating_sub(cached + written),
-            cache_creation_input_tokens: written,
-            cache_read_input_tokens: cached,
-            output_tokens: tokens(given.completion_tokens),
-            output_tokens_details: count(completion.reasoning_tokens)
+            input_tokens: counts.input.unwrap_or(0),
+            cache_creation_input_tokens: counts.cache_creation.unwrap_or(0),
+            cache_read_input_tokens: counts.cache_read.unwrap_or(0),
+            output_tokens: counts.output.unwrap_or(0),
+            output_tokens_details: thinking
                 .map(|thinking_tokens| OutputDetails { thinking_tokens }),
         }
     }
@@ -77,16 +46,6 @@ impl Usage {
         // Numbers have no way to fail.
         serde_json::to_string(self).unwrap_or_default()
     }
-}
-
-fn details(raw: Option<&RawValue>) -> Details<'_> {
-    raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
-        .unwrap_or_default()
-}
-
-fn count(raw: Option<&RawValue>) -> Option<u64> {
-    let count: u64 = raw?.get().parse().ok()?;
-    Some(count.min(COUNT_LIMIT_TOKENS))
 }
 
 #[cfg(test)]

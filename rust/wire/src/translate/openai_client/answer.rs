@@ -92,7 +92,8 @@ pub(in crate::translate) fn answer(
     })
 }
 
-/// What the blocks become; texts are JSON strings without their quotes, `None` if there was nothing to say.
+/// What the blocks become; texts are JSON strings without their quotes, `None` if there was nothing
+/// to say.
 #[derive(Default)]
 struct Parts {
     content: Option<Vec<u8>>,
@@ -116,7 +117,8 @@ impl Parts {
                 r#""thinking""# => parts.thinking(block.thinking),
                 r#""tool_use""# if memory.respond_tool => parts.respond(&block),
                 r#""tool_use""# => parts.call(&block, completion_id, memory),
-                // Redacted thinking is of use to nobody, and what server tools did the client cannot be asked to do.
+                // Redacted thinking is of use to nobody, and what server tools did the client
+                // cannot be asked to do.
                 _ => {}
             }
         }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::arguments::Input;
+use super::super::arguments::Input;
 
 /// One turn of the conversation.
 #[derive(Debug, Serialize)]

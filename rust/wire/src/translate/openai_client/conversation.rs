@@ -1,8 +1,9 @@
-//! The turns as Anthropic takes them: the user's first, then by turns, every call answered in the turn after it.
+//! The turns as Anthropic takes them: the user's first, then by turns, every call answered in the
+//! turn after it.
 
 use std::borrow::Cow;
 
-use super::arguments::Input;
+use super::super::arguments::Input;
 use super::blocks::{Block, Role, Turn};
 use super::ids::{Calls, Ids, Key};
 
@@ -52,8 +53,8 @@ struct Reply<'a> {
     blocks: Vec<Block<'a>>,
     /// Instructions that nothing but the assistant's turn may follow.
     ///
-    /// Source: platform.claude.com, "Mid-conversation system messages": directly after a user turn, and last or directly before
-    /// an assistant turn, never two of them.
+    /// Source: platform.claude.com, "Mid-conversation system messages": directly after a user turn,
+    /// and last or directly before an assistant turn, never two of them.
     system: Vec<Block<'a>>,
 }
 
@@ -173,8 +174,9 @@ impl<'a> Conversation<'a> {
 }
 
 impl Finished<'_> {
-    /// Whether the last assistant turn would have to begin with thinking if that were turned on by hand, which a client of Chat
-    /// Completions has none of to send back: a turn that called tools, or one that is to be continued.
+    /// Whether the last assistant turn would have to begin with thinking if that were turned on by
+    /// hand, which a client of Chat Completions has none of to send back: a turn that called tools,
+    /// or one that is to be continued.
     pub(super) fn lacks_thinking(&self) -> bool {
         let mut turns = self.turns.iter().rev().enumerate();
         let Some((after, turn)) = turns.find(|(_, turn)| turn.role == Role::Assistant) else {
@@ -190,8 +192,8 @@ impl Reply<'_> {
         self.results.is_empty() && self.blocks.is_empty() && self.system.is_empty()
     }
 
-    /// Puts instructions that cannot keep their role into the user's turn; into the last result, if there are only results: text
-    /// behind results would look like a new question.
+    /// Puts instructions that cannot keep their role into the user's turn; into the last result, if
+    /// there are only results: text behind results would look like a new question.
     fn fold(&mut self) {
         for block in self.system.drain(..) {
             let block = reminder(block);

@@ -5,7 +5,8 @@ use serde_json::value::RawValue;
 
 use crate::sse;
 
-/// One event: whatever is not looked at yet stays as it stands, so that an odd member does not hide the others.
+/// One event: whatever is not looked at yet stays as it stands, so that an odd member does not hide
+/// the others.
 #[derive(Deserialize)]
 pub(super) struct Event<'a> {
     #[serde(borrow, rename = "type")]
@@ -50,7 +51,8 @@ pub(super) struct Inner<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// What happened: `type`, or where a server leaves it out the name of the `frame` that the event came in.
+    /// What happened: `type`, or where a server leaves it out the name of the `frame` that the
+    /// event came in.
     pub(super) fn kind(&self, frame: &'a [u8]) -> &'a [u8] {
         match self.kind {
             Some(raw) => raw.get().trim_matches('"').as_bytes(),
@@ -58,7 +60,8 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// The number of the block that it belongs to; without one blocks can only come one after the other.
+    /// The number of the block that it belongs to; without one blocks can only come one after the
+    /// other.
     pub(super) fn index(&self) -> u64 {
         let index = self.index.and_then(|raw| raw.get().parse().ok());
         index.unwrap_or_default()

@@ -6,53 +6,36 @@ use fault::Fault;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::arguments::Input;
+use super::super::arguments::Input;
+use super::super::place::{At, Raw, Wrong, list, object, optional_text, text};
 use super::blocks::Block;
 use super::conversation::{Call, Conversation, Finished};
+use super::function::{Function, Wrapped};
 use super::ids::Key;
 use super::parts::{Context, Parts};
-use super::place::Place;
 
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
-    role: Option<&'a RawValue>,
+    role: Raw<'a>,
     #[serde(borrow)]
-    content: Option<&'a RawValue>,
+    content: Raw<'a>,
     #[serde(borrow)]
-    name: Option<&'a RawValue>,
+    name: Raw<'a>,
     #[serde(borrow)]
-    refusal: Option<&'a RawValue>,
+    refusal: Raw<'a>,
     #[serde(borrow)]
-    audio: Option<&'a RawValue>,
+    audio: Raw<'a>,
     #[serde(borrow)]
-    reasoning: Option<&'a RawValue>,
+    reasoning: Raw<'a>,
     #[serde(borrow)]
-    reasoning_content: Option<&'a RawValue>,
+    reasoning_content: Raw<'a>,
     #[serde(borrow)]
-    tool_calls: Option<&'a RawValue>,
+    tool_calls: Raw<'a>,
     #[serde(borrow)]
-    function_call: Option<&'a RawValue>,
+    function_call: Raw<'a>,
     #[serde(borrow)]
-    tool_call_id: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct ToolCall<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    function: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Function<'a> {
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    arguments: Option<&'a RawValue>,
+    tool_call_id: Raw<'a>,
 }
 
 /// Reads `messages`.
@@ -61,70 +44,64 @@ struct Function<'a> {
 ///
 /// `InvalidRequest`, with the place, for what cannot be told to an Anthropic model.
 pub(super) fn messages<'a>(
-    messages: Option<&'a RawValue>,
+    messages: Raw<'a>,
     context: &mut Context<'_>,
 ) -> Result<Finished<'a>, Fault> {
-    let at = Place::Top("messages");
-    let mut conversation = Conversation::new(context.profile.mid_system);
-    for (index, raw) in at.list(messages)?.into_iter().enumerate() {
-        let at = at.item(index);
-        let message = at.object(Some(raw))?;
-        context.message(&message, &mut conversation, &at)?;
-    }
-    let finished = conversation.finish();
-    if finished.turns.is_empty() {
-        return Err(at.refuse("must hold a user message that is not empty"));
-    }
-    Ok(finished)
+    context.conversation(messages).fault("messages")
 }
 
 impl Context<'_> {
+    fn conversation<'a>(&mut self, messages: Raw<'a>) -> Result<Finished<'a>, Wrong> {
+        let mut conversation = Conversation::new(self.profile.mid_system);
+        for (index, raw) in list(messages)?.into_iter().enumerate() {
+            self.message(raw, &mut conversation).at(index)?;
+        }
+        let finished = conversation.finish();
+        if finished.turns.is_empty() {
+            return Err(Wrong::new("must hold a user message that is not empty"));
+        }
+        Ok(finished)
+    }
+
     fn message<'a>(
         &mut self,
-        message: &Message<'a>,
+        raw: &'a RawValue,
         conversation: &mut Conversation<'a>,
-        at: &Place<'_>,
-    ) -> Result<(), Fault> {
-        let role = at.member("role").some_text(message.role)?;
-        let content = at.member("content");
+    ) -> Result<(), Wrong> {
+        let message: Message<'_> = object(Some(raw))?;
+        let role = text(message.role).at("role")?;
         if message.content.is_none() && matches!(&*role, "system" | "developer" | "user") {
-            return Err(content.refuse("is missing"));
+            return Err(Wrong::new("is missing").at("content"));
         }
         if message.name.is_some() && !matches!(&*role, "tool" | "function") {
             self.dropped.note("name");
         }
+        let mut content = |parts| self.content(message.content, parts).at("content");
         match &*role {
-            "system" | "developer" => {
-                conversation.system(self.content(message.content, Parts::Texts, &content)?);
-            }
-            "user" => conversation.user(self.content(message.content, Parts::All, &content)?),
-            "assistant" => {
-                let blocks = self.said(message, at)?;
-                conversation.assistant(blocks, calls(message, at)?);
-            }
+            "system" | "developer" => conversation.system(content(Parts::Texts)?),
+            "user" => conversation.user(content(Parts::All)?),
+            "assistant" => conversation.assistant(self.said(&message)?, calls(&message)?),
             "tool" => {
-                let id = at.member("tool_call_id").some_text(message.tool_call_id)?;
-                let blocks = self.content(message.content, Parts::All, &content)?;
-                conversation.result(&Key::Id(id), blocks);
+                let id = text(message.tool_call_id).at("tool_call_id")?;
+                conversation.result(&Key::Id(id), content(Parts::All)?);
             }
             "function" => {
-                let name = at.member("name").some_text(message.name)?;
-                let blocks = self.content(message.content, Parts::All, &content)?;
-                conversation.result(&Key::Function(name), blocks);
+                let name = text(message.name).at("name")?;
+                conversation.result(&Key::Function(name), content(Parts::All)?);
             }
             _ => {
                 let roles = "must be system, developer, user, assistant, tool or function";
-                return Err(at.member("role").refuse(roles));
+                return Err(Wrong::new(roles).at("role"));
             }
         }
         Ok(())
     }
 
     /// What the assistant said; what it thought has no signature and would be refused.
-    fn said<'a>(&mut self, message: &Message<'a>, at: &Place<'_>) -> Result<Vec<Block<'a>>, Fault> {
+    fn said<'a>(&mut self, message: &Message<'a>) -> Result<Vec<Block<'a>>, Wrong> {
         if message.audio.is_some() {
-            let problem = "cannot be read by this model; send what was said as content";
-            return Err(at.member("audio").refuse(problem));
+            let says = "cannot be read by this model; send what was said as content";
+            return Err(Wrong::new(says).at("audio"));
         }
         for (name, member) in [
             ("reasoning_content", message.reasoning_content),
@@ -134,43 +111,37 @@ impl Context<'_> {
                 self.dropped.note(name);
             }
         }
-        let mut blocks = self.content(message.content, Parts::Texts, &at.member("content"))?;
-        let refusal = at.member("refusal").text(message.refusal)?;
+        let mut blocks = self.content(message.content, Parts::Texts).at("content")?;
+        let refusal = optional_text(message.refusal).at("refusal")?;
         blocks.extend(refusal.and_then(Block::unless_blank));
         Ok(blocks)
     }
 }
 
 /// The calls of an assistant message, of tools and of the functions before them.
-fn calls<'a>(message: &Message<'a>, at: &Place<'_>) -> Result<Vec<Call<'a>>, Fault> {
-    let list = at.member("tool_calls");
-    let raws = list.list(message.tool_calls)?;
+fn calls<'a>(message: &Message<'a>) -> Result<Vec<Call<'a>>, Wrong> {
+    let raws = list(message.tool_calls).at("tool_calls")?;
     let mut calls = Vec::with_capacity(raws.len());
     for (index, raw) in raws.into_iter().enumerate() {
-        let at = list.item(index);
-        let call: ToolCall<'_> = at.object(Some(raw))?;
-        let kind = at.member("type").text(call.kind)?;
-        if kind.is_some_and(|kind| kind != "function") {
-            return Err(at.member("type").refuse("must be function"));
-        }
-        let id = at.member("id").some_text(call.id)?;
-        let (name, input) = function(call.function, &at.member("function"))?;
-        let key = Key::Id(id);
-        calls.push(Call { key, name, input });
+        calls.push(call(raw).at(index).at("tool_calls")?);
     }
     if message.function_call.is_some() {
-        let (name, input) = function(message.function_call, &at.member("function_call"))?;
+        let (name, input) = function(message.function_call).at("function_call")?;
         let key = Key::Function(name.clone());
         calls.push(Call { key, name, input });
     }
     Ok(calls)
 }
 
-fn function<'a>(
-    raw: Option<&'a RawValue>,
-    at: &Place<'_>,
-) -> Result<(Cow<'a, str>, Input<'a>), Fault> {
-    let function: Function<'_> = at.object(raw)?;
-    let name = at.member("name").some_text(function.name)?;
-    Ok((name, Input::of(function.arguments)))
+fn call(raw: &RawValue) -> Result<Call<'_>, Wrong> {
+    let call = Wrapped::read(raw)?;
+    let key = Key::Id(text(call.id).at("id")?);
+    let (name, input) = function(call.function).at("function")?;
+    Ok(Call { key, name, input })
+}
+
+fn function(raw: Raw<'_>) -> Result<(Cow<'_, str>, Input<'_>), Wrong> {
+    let function: Function<'_> = object(raw)?;
+    let name = text(function.name).at("name")?;
+    Ok((name, Input::given(function.arguments)))
 }

@@ -1,16 +1,15 @@
 //! A client that speaks `OpenAI` Chat Completions on an upstream that speaks Anthropic Messages.
 
 mod answer;
-mod arguments;
 mod blocks;
 mod conversation;
 mod data_url;
 mod event;
+mod function;
 mod ids;
 mod messages;
 mod options;
 mod parts;
-mod place;
 mod reply;
 mod request;
 mod stream;

@@ -6,18 +6,17 @@ use fault::Fault;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::super::place::{At, Raw, Wrong, flag, list, object, optional_text, text};
 use super::super::{Dropped, json};
 use super::parts::Context;
-use super::place::Place;
 
-/// Refuses what the answer would have to show and cannot: members, and what they say when they ask for nothing.
+/// Refuses what the answer would have to show and cannot: members, and what they say when they ask
+/// for nothing.
 ///
 /// # Errors
 ///
 /// `InvalidRequest` with the member.
-pub(super) fn refuse_unserved<'a>(
-    mut take: impl FnMut(&str) -> Option<&'a RawValue>,
-) -> Result<(), Fault> {
+pub(super) fn refuse_unserved<'a>(mut take: impl FnMut(&str) -> Raw<'a>) -> Result<(), Fault> {
     const UNSERVED: [(&str, &[&str]); 6] = [
         ("n", &["1"]),
         ("logprobs", &["false"]),
@@ -30,11 +29,11 @@ pub(super) fn refuse_unserved<'a>(
         if let Some(raw) = take(name)
             && !neutral.contains(&&*json::compact(raw))
         {
-            let problem = match name {
+            let says = match name {
                 "n" => "must be 1: this model gives one answer to a request",
                 _ => "cannot be had from this model; leave it out",
             };
-            return Err(Place::Top(name).refuse(problem));
+            return Err(Wrong::new(says).fault(name));
         }
     }
     Ok(())
@@ -52,8 +51,8 @@ pub(super) fn is_neutral(name: &str, raw: &RawValue) -> bool {
 
 /// The limit on output tokens: the newer member, the older, what the model has by default.
 pub(super) fn max_tokens(
-    newer: Option<&RawValue>,
-    older: Option<&RawValue>,
+    newer: Raw<'_>,
+    older: Raw<'_>,
     context: &mut Context<'_>,
 ) -> Result<u64, Fault> {
     let given = newer
@@ -62,8 +61,7 @@ pub(super) fn max_tokens(
     let wanted = match given {
         Some((name, raw)) => {
             let number = raw.get().parse::<u64>();
-            let refuse = |_| Place::Top(name).refuse("must be a whole number from 0");
-            number.map_err(refuse)?
+            number.map_err(|_| Wrong::new("must be a whole number").fault(name))?
         }
         None => context.profile.default_max_tokens,
     };
@@ -77,18 +75,8 @@ pub(super) fn max_tokens(
 }
 
 /// The sequences to stop at; Anthropic takes none that is blank.
-pub(super) fn stop<'a>(
-    raw: Option<&'a RawValue>,
-    dropped: &mut Dropped,
-) -> Result<Vec<Cow<'a, str>>, Fault> {
-    let at = Place::Top("stop");
-    let mut sequences = if raw.is_some_and(|raw| raw.get().starts_with('"')) {
-        vec![at.some_text(raw)?]
-    } else {
-        let list = at.list(raw)?.into_iter().enumerate();
-        list.map(|(index, raw)| at.item(index).some_text(Some(raw)))
-            .collect::<Result<_, _>>()?
-    };
+pub(super) fn stop<'a>(raw: Raw<'a>, dropped: &mut Dropped) -> Result<Vec<Cow<'a, str>>, Fault> {
+    let mut sequences = texts(raw).fault("stop")?;
     sequences.retain(|sequence| {
         let blank = sequence.trim().is_empty();
         if blank && !sequence.is_empty() {
@@ -99,18 +87,27 @@ pub(super) fn stop<'a>(
     Ok(sequences)
 }
 
+/// A list of strings, or the only one.
+fn texts(raw: Raw<'_>) -> Result<Vec<Cow<'_, str>>, Wrong> {
+    if let Some(only) = raw.and_then(json::text) {
+        return Ok(vec![only]);
+    }
+    let list = list(raw)?.into_iter().enumerate();
+    list.map(|(index, raw)| text(Some(raw)).at(index)).collect()
+}
+
 /// How the next token is picked.
 #[derive(Debug, Default)]
 pub(super) struct Sampling<'a> {
     pub(super) temperature: Option<Cow<'a, RawValue>>,
-    pub(super) top_p: Option<&'a RawValue>,
+    pub(super) top_p: Raw<'a>,
 }
 
 impl<'a> Sampling<'a> {
     /// One of the two at most, and none where the model `thinks`: Anthropic refuses more.
     pub(super) fn read(
-        temperature: Option<&'a RawValue>,
-        top_p: Option<&'a RawValue>,
+        temperature: Raw<'a>,
+        top_p: Raw<'a>,
         thinks: bool,
         context: &mut Context<'_>,
     ) -> Result<Self, Fault> {
@@ -147,14 +144,12 @@ impl<'a> Sampling<'a> {
     }
 }
 
-fn number(name: &'static str, raw: Option<&RawValue>, most: f64) -> Result<Option<f64>, Fault> {
+fn number(name: &'static str, raw: Raw<'_>, most: f64) -> Result<Option<f64>, Fault> {
     let read = |raw: &RawValue| {
         let number = raw.get().parse().ok();
         number
             .filter(|number| (0.0..=most).contains(number))
-            .ok_or_else(|| {
-                Place::Top(name).refuse(format_args!("must be a number from 0 to {most}"))
-            })
+            .ok_or_else(|| Wrong::new(format!("must be a number from 0 to {most}")).fault(name))
     };
     raw.map(read).transpose()
 }
@@ -167,12 +162,9 @@ pub(super) struct Metadata<'a> {
 
 impl<'a> Metadata<'a> {
     /// The first name that is not empty.
-    pub(super) fn read(
-        user: Option<&'a RawValue>,
-        safety_identifier: Option<&'a RawValue>,
-    ) -> Result<Option<Self>, Fault> {
-        let user = Place::Top("user").text(user)?;
-        let safety_identifier = Place::Top("safety_identifier").text(safety_identifier)?;
+    pub(super) fn read(user: Raw<'a>, safety_identifier: Raw<'a>) -> Result<Option<Self>, Fault> {
+        let user = optional_text(user).fault("user")?;
+        let safety_identifier = optional_text(safety_identifier).fault("safety_identifier")?;
         let mut names = [user, safety_identifier].into_iter().flatten();
         let user_id = names.find(|name| !name.is_empty());
         Ok(user_id.map(|user_id| Self { user_id }))
@@ -180,7 +172,7 @@ impl<'a> Metadata<'a> {
 }
 
 /// The tier that stands for that of the client's API.
-pub(super) fn service_tier(raw: Option<&RawValue>, dropped: &mut Dropped) -> Option<&'static str> {
+pub(super) fn service_tier(raw: Raw<'_>, dropped: &mut Dropped) -> Option<&'static str> {
     match raw?.get() {
         r#""auto""# => Some("auto"),
         r#""default""# => Some("standard_only"),
@@ -192,19 +184,18 @@ pub(super) fn service_tier(raw: Option<&RawValue>, dropped: &mut Dropped) -> Opt
 }
 
 /// Whether a stream is to end with a chunk that holds the usage.
-pub(super) fn include_usage(raw: Option<&RawValue>) -> Result<bool, Fault> {
+pub(super) fn include_usage(raw: Raw<'_>) -> Result<bool, Fault> {
     #[derive(Deserialize)]
     struct StreamOptions<'a> {
         #[serde(borrow)]
-        include_usage: Option<&'a RawValue>,
+        include_usage: Raw<'a>,
     }
-    let at = Place::Top("stream_options");
     if raw.is_none() {
         return Ok(false);
     }
-    let options: StreamOptions<'_> = at.object(raw)?;
-    let flag = at.member("include_usage").flag(options.include_usage)?;
-    Ok(flag == Some(true))
+    let options = object(raw)
+        .and_then(|options: StreamOptions<'_>| flag(options.include_usage).at("include_usage"));
+    Ok(options.fault("stream_options")? == Some(true))
 }
 
 /// What the answer has to look like.
@@ -222,42 +213,41 @@ pub(super) enum Format<'a> {
 }
 
 impl<'a> Format<'a> {
-    pub(super) fn read(raw: Option<&'a RawValue>) -> Result<Self, Fault> {
+    pub(super) fn read(raw: Raw<'a>) -> Result<Self, Fault> {
+        let format = raw.map(|raw| Self::of(raw).fault("response_format"));
+        format.unwrap_or(Ok(Self::Text))
+    }
+
+    fn of(raw: &'a RawValue) -> Result<Self, Wrong> {
         #[derive(Deserialize)]
         struct ResponseFormat<'a> {
             #[serde(borrow, rename = "type")]
-            kind: Option<&'a RawValue>,
+            kind: Raw<'a>,
             #[serde(borrow)]
-            json_schema: Option<&'a RawValue>,
+            json_schema: Raw<'a>,
         }
+        let format: ResponseFormat<'_> = object(Some(raw))?;
+        match &*text(format.kind).at("type")? {
+            "text" => Ok(Self::Text),
+            "json_object" => Ok(Self::Object),
+            "json_schema" => Self::schema(format.json_schema).at("json_schema"),
+            _ => Err(Wrong::new("must be text, json_object or json_schema").at("type")),
+        }
+    }
+
+    fn schema(raw: Raw<'a>) -> Result<Self, Wrong> {
         #[derive(Deserialize)]
         struct JsonSchema<'a> {
             #[serde(borrow)]
-            description: Option<&'a RawValue>,
+            description: Raw<'a>,
             #[serde(borrow)]
-            schema: Option<&'a RawValue>,
+            schema: Raw<'a>,
         }
-        let at = Place::Top("response_format");
-        if raw.is_none() {
-            return Ok(Self::Text);
-        }
-        let format: ResponseFormat<'_> = at.object(raw)?;
-        match &*at.member("type").some_text(format.kind)? {
-            "text" => Ok(Self::Text),
-            "json_object" => Ok(Self::Object),
-            "json_schema" => {
-                let at = at.member("json_schema");
-                let named: JsonSchema<'_> = at.object(format.json_schema)?;
-                let schema = named.schema.filter(|schema| schema.get().starts_with('{'));
-                let refuse = || at.member("schema").refuse("must be an object");
-                Ok(Self::Schema {
-                    schema: schema.ok_or_else(refuse)?,
-                    description: at.member("description").text(named.description)?,
-                })
-            }
-            _ => Err(at
-                .member("type")
-                .refuse("must be text, json_object or json_schema")),
-        }
+        let named: JsonSchema<'_> = object(raw)?;
+        let schema = named.schema.filter(|schema| schema.get().starts_with('{'));
+        Ok(Self::Schema {
+            schema: schema.ok_or_else(|| Wrong::new("must be an object").at("schema"))?,
+            description: optional_text(named.description).at("description")?,
+        })
     }
 }

@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 
-use fault::Fault;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::place::{At, Raw, Wrong, list, object, optional_text, text};
 use super::super::{Dropped, Profile};
 use super::blocks::{Block, Source};
 use super::data_url::DataUrl;
-use super::place::Place;
 
 /// What the translation of a conversation reads and notes besides it.
 pub(super) struct Context<'a> {
@@ -29,141 +28,118 @@ pub(super) enum Parts {
 #[derive(Deserialize)]
 struct Part<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
+    kind: Raw<'a>,
     #[serde(borrow)]
-    text: Option<&'a RawValue>,
+    text: Raw<'a>,
     #[serde(borrow)]
-    refusal: Option<&'a RawValue>,
+    refusal: Raw<'a>,
     #[serde(borrow)]
-    image_url: Option<&'a RawValue>,
+    image_url: Raw<'a>,
     #[serde(borrow)]
-    file: Option<&'a RawValue>,
+    file: Raw<'a>,
 }
 
 #[derive(Deserialize)]
 struct ImageUrl<'a> {
     #[serde(borrow)]
-    url: Option<&'a RawValue>,
+    url: Raw<'a>,
     #[serde(borrow)]
-    detail: Option<&'a RawValue>,
+    detail: Raw<'a>,
 }
 
 #[derive(Deserialize)]
 struct File<'a> {
     #[serde(borrow)]
-    filename: Option<&'a RawValue>,
+    filename: Raw<'a>,
     #[serde(borrow, rename = "file_data")]
-    data: Option<&'a RawValue>,
+    data: Raw<'a>,
     #[serde(borrow, rename = "file_id")]
-    id: Option<&'a RawValue>,
+    id: Raw<'a>,
 }
 
 impl Context<'_> {
     /// The blocks of a message's `content`, blank texts left out; none if there is no content.
     pub(super) fn content<'a>(
         &mut self,
-        content: Option<&'a RawValue>,
+        content: Raw<'a>,
         parts: Parts,
-        at: &Place<'_>,
-    ) -> Result<Vec<Block<'a>>, Fault> {
-        let Some(raw) = content else {
-            return Ok(Vec::new());
-        };
-        match raw.get().as_bytes().first() {
-            Some(b'"') => Ok(Block::unless_blank(at.some_text(content)?)
-                .into_iter()
-                .collect()),
-            Some(b'[') => {
-                let list = at.list(content)?.into_iter().enumerate();
-                list.filter_map(|(index, part)| self.part(part, parts, &at.item(index)).transpose())
+    ) -> Result<Vec<Block<'a>>, Wrong> {
+        match content.map(|raw| raw.get().as_bytes()) {
+            None => Ok(Vec::new()),
+            Some([b'"', ..]) => {
+                let block = Block::unless_blank(text(content)?);
+                Ok(block.into_iter().collect())
+            }
+            Some([b'[', ..]) => {
+                let list = list(content)?.into_iter().enumerate();
+                list.filter_map(|(index, part)| self.part(part, parts).at(index).transpose())
                     .collect()
             }
-            _ => Err(at.refuse("must be a string or a list of parts")),
+            Some(_) => Err(Wrong::new("must be a string or a list of parts")),
         }
     }
 
     /// The block of one part; none if its text is blank.
-    fn part<'a>(
-        &mut self,
-        raw: &'a RawValue,
-        parts: Parts,
-        at: &Place<'_>,
-    ) -> Result<Option<Block<'a>>, Fault> {
-        let part: Part<'_> = at.object(Some(raw))?;
-        let kind = at.member("type").some_text(part.kind)?;
-        match &*kind {
-            "text" => {
-                let text = at.member("text").some_text(part.text)?;
-                Ok(Block::unless_blank(text))
-            }
-            "refusal" => {
-                let text = at.member("refusal").some_text(part.refusal)?;
-                Ok(Block::unless_blank(text))
-            }
-            "image_url" if parts == Parts::All => self
-                .image(part.image_url, &at.member("image_url"))
-                .map(Some),
-            "file" if parts == Parts::All => self.file(part.file, &at.member("file")),
-            _ => Err(at.member("type").refuse(match parts {
-                Parts::Texts => "must be text",
-                Parts::All => "must be text, image_url or file",
-            })),
+    fn part<'a>(&mut self, raw: &'a RawValue, parts: Parts) -> Result<Option<Block<'a>>, Wrong> {
+        let part: Part<'_> = object(Some(raw))?;
+        match (&*text(part.kind).at("type")?, parts) {
+            ("text", _) => text(part.text).at("text").map(Block::unless_blank),
+            ("refusal", _) => text(part.refusal).at("refusal").map(Block::unless_blank),
+            ("image_url", Parts::All) => self.image(part.image_url).at("image_url").map(Some),
+            ("file", Parts::All) => self.file(part.file).at("file"),
+            (_, Parts::Texts) => Err(Wrong::new("must be text").at("type")),
+            (_, Parts::All) => Err(Wrong::new("must be text, image_url or file").at("type")),
         }
     }
 
-    fn image<'a>(&mut self, raw: Option<&'a RawValue>, at: &Place<'_>) -> Result<Block<'a>, Fault> {
-        let ImageUrl { url, detail } = at.object(raw)?;
+    fn image<'a>(&mut self, raw: Raw<'a>) -> Result<Block<'a>, Wrong> {
+        let ImageUrl { url, detail } = object(raw)?;
         if detail.is_some_and(|detail| detail.get() != "\"auto\"") {
             self.dropped.note("image_url.detail");
         }
-        let at = at.member("url");
-        let url = match DataUrl::parse(at.some_text(url)?) {
-            Ok(data) => {
-                let block = self.binary(data, None);
-                return block.ok_or_else(|| {
-                    at.refuse("must hold a jpeg, png, gif or webp image or a pdf document")
-                });
-            }
-            Err(url) => url,
+        let says = match DataUrl::parse(text(url).at("url")?) {
+            Ok(data) => match self.binary(data, None) {
+                Some(block) => return Ok(block),
+                None => "must hold a jpeg, png, gif or webp image or a pdf document",
+            },
+            Err(url) if is_web(&url) => return Ok(self.visible(Source::Url { url })),
+            Err(_) => "must be a data URL or begin with https:// or http://",
         };
-        let scheme = |scheme: &str| {
-            url.get(..scheme.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-        };
-        if !scheme("https://") && !scheme("http://") {
-            return Err(at.refuse("must be a data URL or begin with https:// or http://"));
-        }
-        Ok(self.visible(Source::Url { url }))
+        Err(Wrong::new(says).at("url"))
     }
 
-    fn file<'a>(
-        &mut self,
-        raw: Option<&'a RawValue>,
-        at: &Place<'_>,
-    ) -> Result<Option<Block<'a>>, Fault> {
-        let file: File<'_> = at.object(raw)?;
+    fn file<'a>(&mut self, raw: Raw<'a>) -> Result<Option<Block<'a>>, Wrong> {
+        let file: File<'_> = object(raw)?;
         if file.id.is_some() {
-            let problem = "means nothing to this model; send the file itself as file_data";
-            return Err(at.member("file_id").refuse(problem));
+            let says = "means nothing to this model; send the file itself as file_data";
+            return Err(Wrong::new(says).at("file_id"));
         }
-        let title = at.member("filename").text(file.filename)?;
+        let title = optional_text(file.filename).at("filename")?;
         let title = title.filter(|title| !title.trim().is_empty());
-        let at = at.member("file_data");
-        let data = DataUrl::parse(at.some_text(file.data)?).or_else(|bare| {
+        self.data(file.data, title).at("file_data")
+    }
+
+    fn data<'a>(
+        &mut self,
+        raw: Raw<'a>,
+        title: Option<Cow<'a, str>>,
+    ) -> Result<Option<Block<'a>>, Wrong> {
+        let data = DataUrl::parse(text(raw)?).or_else(|bare| {
             // `%PDF-` in base64: a file may come without the head of a data URL.
             if bare.starts_with("JVBERi0") {
                 return Ok(DataUrl::bare("application/pdf", bare));
             }
-            Err(at.refuse("must be a data URL, such as data:application/pdf;base64,…"))
+            let says = "must be a data URL, such as data:application/pdf;base64,…";
+            Err(Wrong::new(says))
         })?;
         if data.media_type.starts_with("text/") {
             let text = data.into_text();
-            let text = text.ok_or_else(|| at.refuse("must hold text in UTF-8"))?;
+            let text = text.ok_or_else(|| Wrong::new("must hold text in UTF-8"))?;
             return Ok(self.plain(text, title));
         }
+        let says = "must hold a pdf document, a text or a jpeg, png, gif or webp image";
         let block = self.binary(data, title);
-        let problem = "must hold a pdf document, a text or a jpeg, png, gif or webp image";
-        block.map(Some).ok_or_else(|| at.refuse(problem))
+        block.map(Some).ok_or_else(|| Wrong::new(says))
     }
 
     /// The block of an image or a PDF; `None` if it is of another type.
@@ -185,7 +161,8 @@ impl Context<'_> {
         })
     }
 
-    /// An image, or what stands for it where the model sees none: it would stay in the history and break every later turn.
+    /// An image, or what stands for it where the model sees none: it would stay in the history and
+    /// break every later turn.
     fn visible<'a>(&mut self, source: Source<'a>) -> Block<'a> {
         if self.profile.vision {
             return Block::Image { source };
@@ -222,4 +199,12 @@ impl Context<'_> {
             None => text,
         }))
     }
+}
+
+fn is_web(url: &str) -> bool {
+    let begins = |scheme: &str| {
+        url.get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    begins("https://") || begins("http://")
 }

@@ -106,7 +106,8 @@ pub(super) fn is_filled(raw: &RawValue) -> bool {
     raw.get().starts_with('"') && raw.get() != "\"\""
 }
 
-/// Writes a JSON string without its quotes: as it stands, but for halves of characters, which many a client cannot read.
+/// Writes a JSON string without its quotes: as it stands, but for halves of characters, which many
+/// a client cannot read.
 pub(super) fn push_inner(out: &mut Vec<u8>, raw: &RawValue) {
     let quoted = raw.get().strip_prefix('"');
     let Some(inner) = quoted.and_then(|quoted| quoted.strip_suffix('"')) else {

@@ -7,6 +7,7 @@ use fault::{Fault, Kind};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::super::place::{At, Raw, flag, text};
 use super::super::{self as translate, Dropped, Effort, Order, Translated};
 use super::Memory;
 use super::blocks::{Block, Turn};
@@ -17,7 +18,6 @@ use super::options::{
     service_tier, stop,
 };
 use super::parts::Context;
-use super::place::Place;
 use super::thinking::{Budget, Thinking, thinking};
 use super::tools::{Choice, Given, Tool, Tools};
 
@@ -80,7 +80,7 @@ impl<'a> Members<'a> {
     }
 
     /// The value of a member; `null` is none.
-    fn take(&mut self, name: &str) -> Option<&'a RawValue> {
+    fn take(&mut self, name: &str) -> Raw<'a> {
         self.0.remove(name).filter(|raw| raw.get() != "null")
     }
 
@@ -111,7 +111,7 @@ pub(in crate::translate) fn request(order: &Order<'_>) -> Result<Translated, Fau
     };
     refuse_unserved(|name| members.take(name))?;
     let mut draft = draft(&mut members, &mut context)?;
-    let model = Place::Top("model").some_text(members.take("model"))?;
+    let model = text(members.take("model")).fault("model")?;
     let memory = Memory {
         model: model.into_owned(),
         ids: std::mem::take(&mut draft.conversation.ids),
@@ -202,7 +202,7 @@ fn body<'a>(
         top_p: sampling.top_p,
         metadata: Metadata::read(members.take("user"), members.take("safety_identifier"))?,
         service_tier: service_tier(members.take("service_tier"), context.dropped),
-        stream: Place::Top("stream").flag(members.take("stream"))? == Some(true),
+        stream: flag(members.take("stream")).fault("stream")? == Some(true),
     })
 }
 

@@ -248,7 +248,8 @@ impl Stream {
         }
     }
 
-    /// Writes what a delta, or the start of a block, holds for the block `index`: its kind says which member that is.
+    /// Writes what a delta, or the start of a block, holds for the block `index`: its kind says
+    /// which member that is.
     fn piece(&mut self, index: u64, from: &Inner<'_>, out: &mut Vec<u8>) {
         let filled = |raw: Option<&'_ RawValue>| raw.is_some_and(reply::is_filled);
         let block = self.open.entry(index).or_insert_with(|| {

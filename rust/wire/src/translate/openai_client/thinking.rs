@@ -2,11 +2,10 @@
 
 use fault::Fault;
 use serde::Serialize;
-use serde_json::value::RawValue;
 
+use super::super::place::{At, Raw, Wrong, optional_text};
 use super::super::{Effort, Thinking as Model};
 use super::parts::Context;
-use super::place::Place;
 
 /// The fewest tokens that Anthropic lets a model think with.
 const LEAST_BUDGET_TOKENS: u64 = 1024;
@@ -42,15 +41,7 @@ pub(super) struct Budget {
 impl Budget {
     /// Half of the limit is left for the answer.
     fn tokens(self, effort: Effort) -> Option<u64> {
-        let tokens: u64 = match effort {
-            Effort::Minimal => 1024,
-            Effort::Low => 4096,
-            Effort::Medium => 8192,
-            Effort::High => 16384,
-            Effort::Xhigh => 24576,
-            Effort::Max => 32768,
-        };
-        let tokens = tokens.min(self.max_tokens / 2);
+        let tokens = effort.budget_tokens().min(self.max_tokens / 2);
         (self.possible && tokens >= LEAST_BUDGET_TOKENS).then_some(tokens)
     }
 }
@@ -61,12 +52,11 @@ impl Budget {
 ///
 /// `InvalidRequest` for a word that stands for no effort.
 pub(super) fn thinking(
-    reasoning_effort: Option<&RawValue>,
+    reasoning_effort: Raw<'_>,
     budget: Budget,
     context: &mut Context<'_>,
 ) -> Result<(Option<Thinking>, Option<Effort>), Fault> {
-    let at = Place::Top("reasoning_effort");
-    let Some(word) = at.text(reasoning_effort)? else {
+    let Some(word) = optional_text(reasoning_effort).fault("reasoning_effort")? else {
         return Ok((None, None));
     };
     let profile = context.profile;
@@ -75,7 +65,8 @@ pub(super) fn thinking(
         return Ok((off.then_some(Thinking::Disabled), None));
     }
     let words = "must be none, minimal, low, medium, high, xhigh or max";
-    let effort = Effort::parse(&word).ok_or_else(|| at.refuse(words))?;
+    let refuse = || Wrong::new(words).fault("reasoning_effort");
+    let effort = Effort::parse(&word).ok_or_else(refuse)?;
     let asked = match profile.thinking {
         Model::Adaptive => {
             let effort = effort.max(Effort::Low).min(profile.top_effort);

@@ -1,4 +1,5 @@
-//! Tools, which of them the model has to call, and the forced tool that stands in for structured output.
+//! Tools, which of them the model has to call, and the forced tool that stands in for structured
+//! output.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -7,20 +8,21 @@ use fault::Fault;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::super::place::{At, Raw, Wrong, flag, list, object, optional_text, text};
+use super::function::{Function, Wrapped};
 use super::parts::Context;
-use super::place::Place;
 use super::reply::RESPOND_TOOL;
 
 /// What a request says of tools.
 #[derive(Debug, Default)]
 pub(super) struct Given<'a> {
-    pub(super) tools: Option<&'a RawValue>,
-    pub(super) tool_choice: Option<&'a RawValue>,
-    pub(super) parallel_tool_calls: Option<&'a RawValue>,
+    pub(super) tools: Raw<'a>,
+    pub(super) tool_choice: Raw<'a>,
+    pub(super) parallel_tool_calls: Raw<'a>,
     /// The name of `tools` before there were other tools than functions.
-    pub(super) functions: Option<&'a RawValue>,
+    pub(super) functions: Raw<'a>,
     /// The name of `tool_choice` then.
-    pub(super) function_call: Option<&'a RawValue>,
+    pub(super) function_call: Raw<'a>,
 }
 
 /// The tools and the choice among them, as they are written.
@@ -69,41 +71,21 @@ pub(super) struct Choice<'a> {
 }
 
 #[derive(Deserialize)]
-struct GivenTool<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    function: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Function<'a> {
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    description: Option<&'a RawValue>,
-    #[serde(borrow)]
-    parameters: Option<&'a RawValue>,
-    #[serde(borrow)]
-    strict: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
 struct GivenChoice<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
+    kind: Raw<'a>,
     #[serde(borrow)]
-    function: Option<&'a RawValue>,
+    function: Raw<'a>,
     #[serde(borrow)]
-    allowed_tools: Option<&'a RawValue>,
+    allowed_tools: Raw<'a>,
 }
 
 #[derive(Deserialize)]
 struct Allowed<'a> {
     #[serde(borrow)]
-    mode: Option<&'a RawValue>,
+    mode: Raw<'a>,
     #[serde(borrow)]
-    tools: Option<&'a RawValue>,
+    tools: Raw<'a>,
 }
 
 impl<'a> Tools<'a> {
@@ -111,48 +93,49 @@ impl<'a> Tools<'a> {
     ///
     /// # Errors
     ///
-    /// `InvalidRequest`, with the place, for tools that are no functions and for a choice that is none.
+    /// `InvalidRequest`, with the place, for tools that are no functions and for a choice that is
+    /// none.
     pub(super) fn read(given: &Given<'a>, context: &mut Context<'_>) -> Result<Self, Fault> {
         let mut tools = Self::default();
-        let at = Place::Top("tools");
-        for (index, raw) in at.list(given.tools)?.into_iter().enumerate() {
-            let at = at.item(index);
-            let tool: GivenTool<'_> = at.object(Some(raw))?;
-            let kind = at.member("type").text(tool.kind)?;
-            if kind.is_some_and(|kind| kind != "function") {
-                return Err(at.member("type").refuse("must be function"));
-            }
-            let tool = Tool::read(tool.function, &at.member("function"), context)?;
-            tools.list.push(tool);
-        }
-        let at = Place::Top("functions");
-        for (index, raw) in at.list(given.functions)?.into_iter().enumerate() {
-            let tool = Tool::read(Some(raw), &at.item(index), context)?;
-            tools.list.push(tool);
-        }
-        let choice = given
-            .tool_choice
-            .map(|raw| (Place::Top("tool_choice"), raw))
-            .or(given
-                .function_call
-                .map(|raw| (Place::Top("function_call"), raw)));
+        tools
+            .add(given.tools, |raw| {
+                let tool = Wrapped::read(raw)?;
+                Tool::read(tool.function, context).at("function")
+            })
+            .fault("tools")?;
+        tools
+            .add(given.functions, |raw| Tool::read(Some(raw), context))
+            .fault("functions")?;
+        let choice = given.tool_choice.map(|raw| ("tool_choice", raw));
+        let choice = choice.or(given.function_call.map(|raw| ("function_call", raw)));
         if tools.list.is_empty() {
-            if let Some((Place::Top(name), raw)) = choice
+            if let Some((name, raw)) = choice
                 && !matches!(raw.get(), r#""auto""# | r#""none""#)
             {
                 context.dropped.note(name);
             }
             return Ok(tools);
         }
-        if let Some((at, raw)) = choice {
-            tools.choose(raw, &at)?;
+        if let Some((name, raw)) = choice {
+            tools.choice = Some(tools.choose(raw).fault(name)?);
         }
-        let parallel = Place::Top("parallel_tool_calls").flag(given.parallel_tool_calls)?;
+        let parallel = flag(given.parallel_tool_calls).fault("parallel_tool_calls")?;
         if parallel == Some(false) {
             let choice = tools.choice.get_or_insert_with(|| Choice::of("auto"));
             choice.disable_parallel_tool_use = choice.r#type != "none";
         }
         Ok(tools)
+    }
+
+    fn add(
+        &mut self,
+        raw: Raw<'a>,
+        mut read: impl FnMut(&'a RawValue) -> Result<Tool<'a>, Wrong>,
+    ) -> Result<(), Wrong> {
+        for (index, raw) in list(raw)?.into_iter().enumerate() {
+            self.list.push(read(raw).at(index)?);
+        }
+        Ok(())
     }
 
     /// Whether the model cannot answer without a call.
@@ -165,7 +148,8 @@ impl<'a> Tools<'a> {
     ///
     /// # Errors
     ///
-    /// `InvalidRequest` if there are tools that the model might call instead: it could not any more.
+    /// `InvalidRequest` if there are tools that the model might call instead: it could not any
+    /// more.
     pub(super) fn respond(
         &mut self,
         schema: &'a RawValue,
@@ -174,8 +158,8 @@ impl<'a> Tools<'a> {
         let choice = self.choice.as_ref();
         let unused = choice.is_some_and(|choice| choice.r#type == "none");
         if !self.list.is_empty() && !unused {
-            let problem = "cannot be combined with tools on this model; leave one of them out";
-            return Err(Place::Top("response_format").refuse(problem));
+            let says = "cannot be combined with tools on this model; leave one of them out";
+            return Err(Wrong::new(says).fault("response_format"));
         }
         // What the history calls stays.
         self.list.retain(|tool| tool.name != RESPOND_TOOL);
@@ -193,97 +177,89 @@ impl<'a> Tools<'a> {
         Ok(())
     }
 
-    fn choose(&mut self, raw: &'a RawValue, at: &Place<'_>) -> Result<(), Fault> {
-        self.choice = Some(match raw.get() {
-            r#""auto""# => Choice::of("auto"),
-            r#""none""# => Choice::of("none"),
-            r#""required""# => Choice::of("any"),
-            json if json.starts_with('{') => {
-                let choice: GivenChoice<'_> = at.object(Some(raw))?;
-                let kind = at.member("type").text(choice.kind)?;
-                match kind.as_deref() {
-                    Some("function") => self.named(choice.function, &at.member("function"))?,
-                    // The choice before tools: `{"name": …}`.
-                    None if choice.function.is_none() => self.named(Some(raw), at)?,
-                    Some("allowed_tools") => {
-                        self.allow(choice.allowed_tools, &at.member("allowed_tools"))?
-                    }
-                    _ => {
-                        let problem = "must be function or allowed_tools";
-                        return Err(at.member("type").refuse(problem));
-                    }
-                }
-            }
-            _ => return Err(at.refuse("must be auto, none, required or an object")),
-        });
-        Ok(())
+    fn choose(&mut self, raw: &'a RawValue) -> Result<Choice<'a>, Wrong> {
+        match raw.get() {
+            r#""auto""# => return Ok(Choice::of("auto")),
+            r#""none""# => return Ok(Choice::of("none")),
+            r#""required""# => return Ok(Choice::of("any")),
+            json if json.starts_with('{') => {}
+            _ => return Err(Wrong::new("must be auto, none, required or an object")),
+        }
+        let choice: GivenChoice<'_> = object(Some(raw))?;
+        match optional_text(choice.kind).at("type")?.as_deref() {
+            Some("function") => self.named(choice.function).at("function"),
+            // The choice before tools: `{"name": …}`.
+            None if choice.function.is_none() => self.named(Some(raw)),
+            Some("allowed_tools") => self.allow(choice.allowed_tools).at("allowed_tools"),
+            _ => Err(Wrong::new("must be function or allowed_tools").at("type")),
+        }
     }
 
-    fn named(&self, raw: Option<&'a RawValue>, at: &Place<'_>) -> Result<Choice<'a>, Fault> {
-        let function: Function<'_> = at.object(raw)?;
-        let at = at.member("name");
-        let name = at.some_text(function.name)?;
+    fn named(&self, raw: Raw<'a>) -> Result<Choice<'a>, Wrong> {
+        let function: Function<'_> = object(raw)?;
+        let name = text(function.name).at("name")?;
         if !self.list.iter().any(|tool| tool.name == name) {
-            return Err(at.refuse("must be the name of one of the tools"));
+            return Err(unknown());
         }
         Ok(Choice::named(name))
     }
 
     /// Leaves only the tools that are allowed.
-    fn allow(&mut self, raw: Option<&'a RawValue>, at: &Place<'_>) -> Result<Choice<'a>, Fault> {
-        let allowed: Allowed<'_> = at.object(raw)?;
-        let mode = at.member("mode");
-        let kind = match &*mode.some_text(allowed.mode)? {
+    fn allow(&mut self, raw: Raw<'a>) -> Result<Choice<'a>, Wrong> {
+        let allowed: Allowed<'_> = object(raw)?;
+        let kind = match &*text(allowed.mode).at("mode")? {
             "auto" => "auto",
             "required" => "any",
-            _ => return Err(mode.refuse("must be auto or required")),
+            _ => return Err(Wrong::new("must be auto or required").at("mode")),
         };
-        let at = at.member("tools");
         let known: HashSet<_> = self.list.iter().map(|tool| &*tool.name).collect();
         let mut names = HashSet::new();
-        for (index, raw) in at.list(allowed.tools)?.into_iter().enumerate() {
-            let at = at.item(index);
-            let tool: GivenTool<'_> = at.object(Some(raw))?;
-            let at = at.member("function");
-            let function: Function<'_> = at.object(tool.function)?;
-            let at = at.member("name");
-            let name = at.some_text(function.name)?;
-            if !known.contains(&*name) {
-                return Err(at.refuse("must be the name of one of the tools"));
-            }
+        for (index, raw) in list(allowed.tools).at("tools")?.into_iter().enumerate() {
+            let name = allowed_name(raw, &known).at(index).at("tools")?;
             names.insert(name);
         }
         if names.is_empty() {
-            return Err(at.refuse("must name a tool"));
+            return Err(Wrong::new("must name a tool").at("tools"));
         }
         self.list.retain(|tool| names.contains(&tool.name));
         Ok(Choice::of(kind))
     }
 }
 
+fn allowed_name<'a>(raw: &'a RawValue, known: &HashSet<&str>) -> Result<Cow<'a, str>, Wrong> {
+    let tool = Wrapped::read(raw)?;
+    let function: Function<'_> = object(tool.function).at("function")?;
+    let name = text(function.name).at("name").at("function")?;
+    if !known.contains(&*name) {
+        return Err(unknown().at("function"));
+    }
+    Ok(name)
+}
+
+/// The refusal of a choice that is none of the tools.
+fn unknown() -> Wrong {
+    Wrong::new("must be the name of one of the tools").at("name")
+}
+
 impl<'a> Tool<'a> {
-    fn read(
-        raw: Option<&'a RawValue>,
-        at: &Place<'_>,
-        context: &mut Context<'_>,
-    ) -> Result<Self, Fault> {
-        let function: Function<'_> = at.object(raw)?;
-        let mut strict = at.member("strict").flag(function.strict)? == Some(true);
+    fn read(raw: Raw<'a>, context: &mut Context<'_>) -> Result<Self, Wrong> {
+        let function: Function<'_> = object(raw)?;
+        let mut strict = flag(function.strict).at("strict")? == Some(true);
         if strict && !context.profile.strict_tools {
             context.dropped.note("strict");
             strict = false;
         }
         Ok(Self {
-            name: at.member("name").some_text(function.name)?,
-            description: at.member("description").text(function.description)?,
-            input_schema: Schema::read(function.parameters, &at.member("parameters"))?,
+            name: text(function.name).at("name")?,
+            description: optional_text(function.description).at("description")?,
+            input_schema: Schema::read(function.parameters).at("parameters")?,
             strict,
         })
     }
 }
 
 impl<'a> Schema<'a> {
-    fn read(raw: Option<&'a RawValue>, at: &Place<'_>) -> Result<Self, Fault> {
+    fn read(raw: Raw<'a>) -> Result<Self, Wrong> {
         const ANY: Schema<'_> = Schema::Any {
             r#type: "object",
             properties: Properties {},
@@ -295,7 +271,7 @@ impl<'a> Schema<'a> {
         match members.and_then(|members| members.strip_suffix('}')) {
             Some(members) if members.trim().is_empty() => Ok(ANY),
             Some(_) => Ok(Self::Given(raw)),
-            None => Err(at.refuse("must be an object")),
+            None => Err(Wrong::new("must be an object")),
         }
     }
 }

@@ -1,37 +1,14 @@
-//! Tokens, counted as `OpenAI` does: the prompt with what was read from a cache and written to it, the output with its thinking.
+//! Tokens, counted as `OpenAI` does: the prompt with what was read from a cache and written to it,
+//! the output with its thinking.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
+
+use crate::usage::Counts;
 
 /// What the upstream counted.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Usage {
-    input: u64,
-    cache_read: u64,
-    cache_creation: u64,
-    output: u64,
-    thinking: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Counts<'a> {
-    #[serde(borrow)]
-    input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cache_read_input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cache_creation_input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_tokens_details: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct OutputDetails<'a> {
-    #[serde(borrow)]
-    thinking_tokens: Option<&'a RawValue>,
-}
+pub(super) struct Usage(Counts);
 
 #[derive(Serialize)]
 struct Told {
@@ -57,47 +34,34 @@ struct CompletionDetails {
 impl Usage {
     /// Takes over the numbers of an object `usage`; what it does not say stays.
     pub(super) fn merge(&mut self, usage: Option<&RawValue>) {
-        let Some(counts) = read::<Counts<'_>>(usage) else {
-            return;
-        };
-        for (total, said) in [
-            (&mut self.input, counts.input_tokens),
-            (&mut self.cache_read, counts.cache_read_input_tokens),
-            (&mut self.cache_creation, counts.cache_creation_input_tokens),
-            (&mut self.output, counts.output_tokens),
-        ] {
-            *total = read(said).unwrap_or(*total);
-        }
-        let details: Option<OutputDetails<'_>> = read(counts.output_tokens_details);
-        let thinking = details.and_then(|details| read(details.thinking_tokens));
-        self.thinking = thinking.or(self.thinking);
+        self.0.merge(Counts::anthropic(usage));
     }
 
     /// Writes it as the value of `usage`.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let prompt = self
-            .input
-            .saturating_add(self.cache_read)
-            .saturating_add(self.cache_creation);
+        let [input, cached_tokens, cache_write_tokens, completion_tokens] = [
+            self.0.input,
+            self.0.cache_read,
+            self.0.cache_creation,
+            self.0.output,
+        ]
+        .map(Option::unwrap_or_default);
+        let prompt_tokens = input + cached_tokens + cache_write_tokens;
+        let thinking = self.0.thinking;
         let told = Told {
-            prompt_tokens: prompt,
-            completion_tokens: self.output,
-            total_tokens: prompt.saturating_add(self.output),
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens + completion_tokens,
             prompt_tokens_details: PromptDetails {
-                cached_tokens: self.cache_read,
-                cache_write_tokens: self.cache_creation,
+                cached_tokens,
+                cache_write_tokens,
             },
-            completion_tokens_details: self
-                .thinking
+            completion_tokens_details: thinking
                 .map(|reasoning_tokens| CompletionDetails { reasoning_tokens }),
         };
         // Writing numbers into memory has no way to fail.
         let _ = serde_json::to_writer(out, &told);
     }
-}
-
-fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
-    serde_json::from_str(raw?.get()).ok()
 }
 
 #[cfg(test)]
@@ -121,7 +85,7 @@ mod tests {
     fn what_is_not_said_or_no_count_changes_nothing() {
         let expected = "{\"prompt_tokens\":5,\"completion_tokens\":0,\"total_tokens\":5,\
                         \"prompt_tokens_details\":{\"cached_tokens\":0,\"cache_write_tokens\":0}}";
-        let odd = r#"{"input_tokens":-1,"output_tokens":"9","cache_read_input_tokens":null,"output_tokens_details":[]}"#;
+        let odd = r#"{"input_tokens":[],"output_tokens":"9","cache_read_input_tokens":null,"output_tokens_details":[]}"#;
         assert_eq!(
             told(&[r#"{"input_tokens":5}"#, odd, "7", "[]", "{}"]),
             expected
@@ -134,6 +98,12 @@ mod tests {
         let said = format!(
             r#"{{"input_tokens":{most},"cache_read_input_tokens":{most},"output_tokens":{most}}}"#
         );
-        assert!(told(&[&said]).starts_with(&format!("{{\"prompt_tokens\":{most},")));
+        let limit = u64::from(u32::MAX);
+        let expected = format!(
+            "{{\"prompt_tokens\":{},\"completion_tokens\":{limit},\"total_tokens\":{},",
+            2 * limit,
+            3 * limit
+        );
+        assert!(told(&[&said]).starts_with(&expected));
     }
 }

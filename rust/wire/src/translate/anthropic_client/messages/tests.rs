@@ -10,8 +10,11 @@ use crate::translate::{Dropped, InlineSystem, Kind, Profile};
 
 mod soup;
 
+fn raw(json: &str) -> Option<&RawValue> {
+    serde_json::from_str(json).unwrap()
+}
+
 fn translated(profile: &Profile, system: &str, list: &str) -> Result<(Messages, Dropped), String> {
-    let raw = |json: &str| RawValue::from_string(json.to_owned()).unwrap();
     let mut names = Names::default();
     let mut dropped = Dropped::default();
     let mut context = Context {
@@ -19,12 +22,13 @@ fn translated(profile: &Profile, system: &str, list: &str) -> Result<(Messages, 
         names: &mut names,
         dropped: &mut dropped,
     };
-    match messages(Some(&raw(system)), &raw(list), &mut context) {
+    match messages(raw(system), raw(list), &mut context) {
         Ok(messages) => Ok((messages, dropped)),
         Err(fault) => {
             assert_eq!(fault.kind, fault::Kind::InvalidRequest);
             let param = fault.param.unwrap();
-            assert!(fault.message.starts_with(param), "{}", fault.message);
+            let place = format!("`{param}");
+            assert!(fault.message.starts_with(&place), "{}", fault.message);
             Err(fault.message)
         }
     }
@@ -80,13 +84,13 @@ fn outline(messages: &Value) -> Vec<String> {
 #[test]
 fn a_refusal_names_the_place() {
     let not_here = |kind: &str| {
-        format!("\"{kind}\" is not supported here for this model; leave the block out")
+        format!("is \"{kind}\", which is not supported here for this model; leave the block out")
     };
     let text = "must be a string";
-    let object = "must be an object that names no member twice";
+    let object = "must be an object";
     let content = "must be a string or a list of blocks";
-    let file = "a file id only means something at Anthropic; send the data itself";
-    let role = "must be \"user\", \"assistant\" or \"system\"";
+    let file = "is a file id, which only means something at Anthropic; send the data itself";
+    let role = "must be user, assistant or system";
     let ids = "calls two tools by the id \"a\"; make ids unique";
     for (turn, place, problem) in [
         (json!(["user", "hi"]), "", object),
@@ -96,7 +100,7 @@ fn a_refusal_names_the_place() {
         (json!({"role": "user"}), ".content", content),
         (assistant(json!([call("a"), call("a")])), "", ids),
     ] {
-        let message = format!("messages.1{place}: {problem}");
+        let message = format!("`messages.1{place}` {problem}");
         assert_eq!(refused(Kind::Vllm, &json!([user("a"), turn])), message);
     }
     let nested = json!({"type": "content", "content": [{"type": "document"}]});
@@ -137,23 +141,23 @@ fn a_refusal_names_the_place() {
             user("a"),
             user(json!([{"type": "text", "text": ""}, block]))
         ]);
-        let message = format!("messages.1.content.1{place}: {problem}");
+        let message = format!("`messages.1.content.1{place}` {problem}");
         assert_eq!(refused(Kind::Vllm, &list), message);
     }
     let list = json!([user("a"), {"role": "system", "content": [{"type": "image"}]}]);
-    let message = format!("messages.1.content.0.type: {}", not_here("image"));
+    let message = format!("`messages.1.content.0.type` {}", not_here("image"));
     assert_eq!(refused(Kind::Vllm, &list), message);
-    let message = "messages: must hold at least one message";
+    let message = "`messages` must hold at least one message";
     assert_eq!(refused(Kind::Vllm, &json!([])), message);
 }
 
 #[test]
 fn a_mistake_in_the_system_prompt_is_one_of_system() {
     for (system, message) in [
-        ("1", "system: must be a string or a list of blocks"),
+        ("1", "`system` must be a string or a list of blocks"),
         (
             r#"[{"type":"text","text":"a"},{"type":"text"}]"#,
-            "system.1.text: must be a string",
+            "`system.1.text` must be a string",
         ),
     ] {
         let got = translated(&vllm(), system, r#"[{"role":"user","content":"a"}]"#);
@@ -164,7 +168,7 @@ fn a_mistake_in_the_system_prompt_is_one_of_system() {
 #[test]
 fn a_member_given_twice_is_refused() {
     let list = r#"[{"role":"user","content":"a","role":"assistant"}]"#;
-    let message = "messages.0: must be an object that names no member twice";
+    let message = "`messages.0` must be an object that names no member twice";
     assert_eq!(translated(&vllm(), "null", list).unwrap_err(), message);
 }
 
@@ -260,7 +264,7 @@ fn only_an_assistants_own_words_are_continued() {
 #[test]
 fn another_upstream_is_not_asked_to_continue() {
     let message =
-        "messages.1: is the assistant's, which this upstream cannot continue; end with a user's";
+        "`messages.1` is the assistant's, which this upstream cannot continue; end with a user's";
     for last in [assistant("The"), assistant(json!([call("a")]))] {
         assert_eq!(refused(Kind::OpenAi, &json!([user("a"), last])), message);
     }

@@ -63,26 +63,26 @@ fn options_of_the_wrong_shape_are_refused_by_their_place() {
     for (members, message, param) in [
         (
             r#""output_format":{"type":"json_schema"}"#,
-            "output_format.schema: must be an object",
+            "`output_format.schema` must be an object",
             "output_format",
         ),
         (
             r#""output_config":{"format":{"schema":{}}}"#,
-            r#"output_config.format.type: must be "json_schema""#,
+            "`output_config.format.type` must be json_schema",
             "output_config",
         ),
         (
             r#""output_config":{"format":"json_schema"}"#,
-            "output_config.format: must be an object",
+            "`output_config.format` must be an object",
             "output_config",
         ),
         (
             r#""stop_sequences":"a""#,
-            "stop_sequences: must be a list",
+            "`stop_sequences` must be a list",
             "stop_sequences",
         ),
-        (r#""top_p":true"#, "top_p: must be a number", "top_p"),
-        (r#""top_k":[1]"#, "top_k: must be a number", "top_k"),
+        (r#""top_p":true"#, "`top_p` must be a number", "top_p"),
+        (r#""top_k":[1]"#, "`top_k` must be a number", "top_k"),
     ] {
         for profile in [vllm(), openai()] {
             assert_eq!(refused(&profile, members), (message.to_owned(), param));

@@ -158,32 +158,32 @@ fn wishes_of_the_wrong_shape_are_refused_by_their_place() {
     for (members, message, param) in [
         (
             r#""thinking":true"#,
-            "thinking: must be an object",
+            "`thinking` must be an object",
             "thinking",
         ),
         (
             r#""thinking":{}"#,
-            "thinking.type: must be a string",
+            "`thinking.type` must be a string",
             "thinking",
         ),
         (
             r#""thinking":{"type":"enabled","budget_tokens":1e4}"#,
-            "thinking.budget_tokens: must be a whole number",
+            "`thinking.budget_tokens` must be a whole number",
             "thinking",
         ),
         (
             r#""output_config":{"effort":3}"#,
-            "output_config.effort: must be a string",
+            "`output_config.effort` must be a string",
             "output_config",
         ),
         (
             r#""output_config":"high""#,
-            "output_config: must be an object",
+            "`output_config` must be an object",
             "output_config",
         ),
         (
             r#""chat_template_kwargs":[]"#,
-            "chat_template_kwargs: must be an object",
+            "`chat_template_kwargs` must be an object",
             "chat_template_kwargs",
         ),
     ] {

@@ -10,42 +10,45 @@ fn vllm() -> Profile {
 #[test]
 fn a_tool_of_the_wrong_shape_is_refused_by_its_place() {
     for (tool, message) in [
-        ("1", "tools.0: must be an object"),
-        ("[\"read\"]", "tools.0: must be an object"),
-        ("{}", "tools.0.name: is missing; name the tool"),
-        (r#"{"name":""}"#, "tools.0.name: is missing; name the tool"),
-        (r#"{"name":7}"#, "tools.0.name: must be a string"),
-        (r#"{"type":7,"name":"a"}"#, "tools.0.type: must be a string"),
+        ("1", "`tools.0` must be an object"),
+        ("[\"read\"]", "`tools.0` must be an object"),
+        ("{}", "`tools.0.name` is missing; name the tool"),
+        (r#"{"name":""}"#, "`tools.0.name` is missing; name the tool"),
+        (r#"{"name":7}"#, "`tools.0.name` must be a string"),
+        (
+            r#"{"type":7,"name":"a"}"#,
+            "`tools.0.type` must be a string",
+        ),
         (
             r#"{"name":"a","description":[]}"#,
-            "tools.0.description: must be a string",
+            "`tools.0.description` must be a string",
         ),
         (
             r#"{"name":"a","input_schema":[]}"#,
-            "tools.0.input_schema: must be an object",
+            "`tools.0.input_schema` must be an object",
         ),
         (
             r#"{"name":"a","strict":1}"#,
-            "tools.0.strict: must be true or false",
+            "`tools.0.strict` must be true or false",
         ),
     ] {
         let expected = (message.to_owned(), "tools");
         assert_eq!(refused(&vllm(), &format!("\"tools\":[{tool}]")), expected);
     }
-    let expected = ("tools: must be a list".to_owned(), "tools");
+    let expected = ("`tools` must be a list".to_owned(), "tools");
     assert_eq!(refused(&vllm(), r#""tools":{"name":"a"}"#), expected);
 }
 
 #[test]
 fn a_choice_of_the_wrong_shape_is_refused_by_its_place() {
     for (choice, place) in [
-        ("\"auto\"", "tool_choice: "),
-        ("{}", "tool_choice.type: "),
-        (r#"{"type":["auto"]}"#, "tool_choice.type: "),
-        (r#"{"type":"tool"}"#, "tool_choice.name: "),
+        ("\"auto\"", "`tool_choice` "),
+        ("{}", "`tool_choice.type` "),
+        (r#"{"type":["auto"]}"#, "`tool_choice.type` "),
+        (r#"{"type":"tool"}"#, "`tool_choice.name` "),
         (
             r#"{"type":"any","disable_parallel_tool_use":"yes"}"#,
-            "tool_choice.disable_parallel_tool_use: ",
+            "`tool_choice.disable_parallel_tool_use` ",
         ),
     ] {
         let (message, param) = refused(&vllm(), &format!("\"tool_choice\":{choice}"));
@@ -60,7 +63,7 @@ fn a_name_is_told_apart_from_one_that_another_is_changed_to() {
     let changed = body["tools"][0]["function"]["name"].as_str().unwrap();
     let tools = format!(r#""tools":[{{"name":"{changed}"}},{{"name":"a.b"}}]"#);
     let (message, _) = refused(&vllm(), &tools);
-    assert!(message.starts_with("tools.1.name: "), "{message}");
+    assert!(message.starts_with("`tools.1.name` "), "{message}");
 }
 
 #[test]

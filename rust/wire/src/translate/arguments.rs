@@ -1,22 +1,23 @@
-//! A tool call's arguments, which are JSON in a string, and the input they become, which is an object.
+//! A tool call's arguments, which are JSON in a string, and the input they become, which is an
+//! object.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::super::json;
+use super::json;
 use crate::scan::Members;
 
-/// The input of a `tool_use` block: an object, whatever the arguments are.
+/// The input of a tool call: an object, whatever the arguments are.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum Input<'a> {
-    /// The object as it stands in the request.
+    /// The object as it stands in the body.
     Given(&'a RawValue),
     /// The object as it stood in a string.
     Read(Box<RawValue>),
-    /// What is no object, so that the model sees what it wrote.
+    /// What is no object: no schema of a tool accepts it, and the model sees what it wrote.
     Malformed {
         #[serde(rename = "_malformed_arguments")]
         text: Cow<'a, str>,
@@ -26,22 +27,27 @@ pub(super) enum Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// The input that `arguments` stand for.
-    pub(super) fn of(arguments: Option<&'a RawValue>) -> Self {
+    /// The input that `arguments`, as they stand in a body, become.
+    pub(super) fn given(arguments: Option<&'a RawValue>) -> Self {
         let Some(raw) = arguments else {
             return Self::Empty {};
         };
         match json::text(raw) {
-            Some(text) => read(&text)
-                // Some models write the JSON text as a JSON string once more.
-                .or_else(|| read(&json::text(serde_json::from_str(&text).ok()?)?))
-                .unwrap_or(Self::Malformed { text }),
+            Some(text) => Self::of(text),
             // Some clients send the object itself.
             None if is_object(raw.get()) => Self::Given(raw),
             None => Self::Malformed {
-                text: Cow::Borrowed(raw.get()),
+                text: raw.get().into(),
             },
         }
+    }
+
+    /// The input that the arguments `text` become.
+    pub(super) fn of(text: Cow<'a, str>) -> Self {
+        read(&text)
+            // Some models write the JSON text as a JSON string once more.
+            .or_else(|| read(&json::text(serde_json::from_str(&text).ok()?)?))
+            .unwrap_or(Self::Malformed { text })
     }
 }
 
@@ -54,8 +60,9 @@ fn read(text: &str) -> Option<Input<'static>> {
     is_object(text).then(|| Input::Read(object.to_owned()))
 }
 
-/// Whether `text` is an object that nests no deeper than a request may.
-fn is_object(text: &str) -> bool {
+/// Whether `text` is an object that nests no deeper than a request may: what goes on would come
+/// back with the next one.
+pub(super) fn is_object(text: &str) -> bool {
     let Ok(mut members) = Members::of(text.as_bytes()) else {
         return false;
     };
@@ -77,7 +84,7 @@ mod tests {
 
     fn input(arguments: &str) -> String {
         let raw: &RawValue = serde_json::from_str(arguments).unwrap();
-        serde_json::to_string(&Input::of(Some(raw))).unwrap()
+        serde_json::to_string(&Input::given(Some(raw))).unwrap()
     }
 
     /// The input that `text`, in a JSON string, becomes.
@@ -103,7 +110,7 @@ mod tests {
         for nothing in ["", " \n", r#""""#] {
             assert_eq!(read(nothing), "{}");
         }
-        assert_eq!(serde_json::to_string(&Input::of(None)).unwrap(), "{}");
+        assert_eq!(serde_json::to_string(&Input::given(None)).unwrap(), "{}");
     }
 
     #[test]
