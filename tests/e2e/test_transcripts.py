@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.servers.gateway import ENTERPRISE, SUBSCRIBERS, Gateway
-from tests.servers.scripted import Answer, ScriptedUpstream
+from tests.servers.gateway import ENTERPRISE, Gateway
+from tests.servers.scripted import ScriptedUpstream
+from tests.servers.transcript_gateway import model_of, settings_for, upstream_says
 from tests.servers.transcripts import Transcript, alike, transcripts
 
 CASES = transcripts()
@@ -16,29 +17,14 @@ CASES = transcripts()
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, shared_upstream: ScriptedUpstream) -> Iterator[Gateway]:
     """A gateway with an upstream and a model for every case, all of them at one server."""
-    upstreams, models = {}, []
-    for case in CASES:
-        profile = dict(case.about["profile"])
-        kind = profile.pop("kind")
-        apis = ["openai"] if case.about["client"] == "anthropic" else ["anthropic"]
-        upstreams[_upstream(case)] = {
-            "urls": [shared_upstream.url],
-            "apis": apis,
-            "kind": kind,
-            "profile": profile,
-        }
-        models.append(
-            {"id": _model(case), "class": "case", "upstream": _upstream(case), "wire": "upstream-model"}
-        )
-    settings = {"upstreams": upstreams, "models": models, "subscribers": SUBSCRIBERS}
-    with Gateway(tmp_path_factory.mktemp("transcripts"), settings) as running:
+    with Gateway(tmp_path_factory.mktemp("transcripts"), settings_for(CASES, shared_upstream.url)) as running:
         yield running
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_transcript(case: Transcript, gateway: Gateway, upstream: ScriptedUpstream) -> None:
     if case.upstream_answer is not None:
-        upstream.respond(case.upstream_path, _answer(case))
+        upstream.respond(case.upstream_path, upstream_says(case))
     got = httpx.post(
         gateway.url + case.path,
         content=_named(case, case.request),
@@ -59,24 +45,9 @@ def test_transcript(case: Transcript, gateway: Gateway, upstream: ScriptedUpstre
     assert got.headers["request-id"].startswith("req_")
 
 
-def _answer(case: Transcript) -> Answer:
-    assert case.upstream_answer is not None
-    body, content_type = case.upstream_answer
-    headers = {"content-type": content_type, **case.about.get("upstream_headers", {})}
-    return Answer(case.about.get("upstream_status", 200), list(headers.items()), [body] if body else [])
-
-
-def _upstream(case: Transcript) -> str:
-    return f"case-{CASES.index(case)}"
-
-
-def _model(case: Transcript) -> str:
-    return f"model-{CASES.index(case)}"
-
-
 def _named(case: Transcript, body: bytes) -> bytes:
     """With the case's own model in the place of the one that all of them ask for."""
-    return body.replace(b"client-model", _model(case).encode())
+    return body.replace(b"client-model", model_of(case).encode())
 
 
 def _is_stream(answer: httpx.Response) -> bool:
