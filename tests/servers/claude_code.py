@@ -79,6 +79,9 @@ class RunningClaude:
     def _read_events(self) -> None:
         assert self._process.stdout
         for line in self._process.stdout:
+            if not line.endswith(b"\n"):
+                # A kill came in the middle of it.
+                break
             with self._changed:
                 self._events.append(json.loads(line))
                 self._changed.notify_all()
