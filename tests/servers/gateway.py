@@ -31,8 +31,12 @@ SUBSCRIBERS = [
 def settings(upstream_url: str, **sections: Any) -> dict[str, Any]:
     """Settings with three subscribers and all built-in upstreams at `upstream_url`, under `sections`."""
     upstreams = {
-        # Not `auto`: no request of the gateway's own is among those that a test sees.
-        "internal": {"urls": [upstream_url], "apis": ["anthropic", "openai"]},
+        # Neither `auto` nor an unknown window: a test sees no request of the gateway's own.
+        "internal": {
+            "urls": [upstream_url],
+            "apis": ["anthropic", "openai"],
+            "profile": {"context_window": 1_000_000},
+        },
         "anthropic": {"urls": [upstream_url], "api_key": "upstream-anthropic-key"},
         "openai": {"urls": [upstream_url], "api_key": "upstream-openai-key"},
     }
