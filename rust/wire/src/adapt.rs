@@ -1,7 +1,8 @@
-//! A Messages body on its way to another Anthropic upstream: the client's own bytes, but for what the served model cannot take.
+//! A Messages body on its way to another Anthropic upstream: the client's own bytes, but for what
+//! the served model cannot take.
 //!
-//! Nothing is refused here: what does not fit is changed, left out or said in words, and told in [`Dropped`]. What is not
-//! changed is not looked at, and stays as it stands.
+//! Nothing is refused here: what does not fit is changed, left out or said in words, and told in
+//! [`Dropped`]. What is not changed is not looked at, and stays as it stands.
 
 mod edits;
 mod fold;
@@ -27,8 +28,9 @@ pub struct Adapted {
     pub dropped: Dropped,
 }
 
-/// Fits a Messages body to the upstream: names its model, takes out thinking that this gateway signed, and, for a request that
-/// was `downgraded` to another class of model, what that model cannot do. No server can write more than `most_tokens`.
+/// Fits a Messages body to the upstream: names its model, takes out thinking that this gateway
+/// signed, and, for a request that was `downgraded` to another class of model, what that model
+/// cannot do. No server can write more than `most_tokens`.
 #[must_use]
 pub fn adapt(
     body: &Bytes,
@@ -51,21 +53,10 @@ pub fn adapt(
         edits.replace(peek.model_span.clone(), model.into_bytes());
     }
     let root = edits.root();
-    if let Some(most) = most_tokens.filter(|_| !downgraded) {
-        edits.retain(&root, |edits, item| {
-            if item.name == "max_tokens" {
-                dropped.note(format!("max_tokens>{most}"));
-                edits.replace(item.value.span.clone(), most.to_string().into_bytes());
-            }
-            true
-        });
-    }
-    if downgraded {
-        Options::read(&edits, &root, peek.max_tokens, most_tokens, profile).fit(
-            &mut edits,
-            &root,
-            &mut dropped,
-        );
+    if downgraded || most_tokens.is_some() {
+        let fitted = downgraded.then_some(profile);
+        let options = Options::read(&edits, &root, peek.max_tokens, most_tokens, fitted);
+        options.fit(&mut edits, &root, &mut dropped);
     }
     let history = History {
         profile,

@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use crate::scan::{Members, Shape, Value};
 
-/// An unchanged stretch shorter than this is copied to its neighbours: many small pieces cost more to send.
+/// An unchanged stretch shorter than this is copied to its neighbours: many small pieces cost more
+/// to send.
 const SLICE_BYTES: usize = 4096;
 
 /// Changes to a body that has been found valid.
@@ -111,8 +112,9 @@ impl<'a> Edits<'a> {
         self.replace(place..place, bytes);
     }
 
-    /// Takes out the items of `container` for which `stays` says no, with their commas; changes that it noted inside them are
-    /// forgotten. Returns whether anything is left, or never was there.
+    /// Takes out the items of `container` for which `stays` says no, with their commas; changes
+    /// that it noted inside them are forgotten. Returns whether anything is left, or never was
+    /// there.
     pub(super) fn retain(
         &mut self,
         container: &Value,
@@ -148,7 +150,8 @@ impl<'a> Edits<'a> {
 
     /// The changed body.
     pub(super) fn pieces(mut self) -> Vec<Bytes> {
-        // What is inserted before a value comes before what replaces it; else they stay in the order they were noted in.
+        // What is inserted before a value comes before what replaces it; else they stay in the
+        // order they were noted in.
         self.list.sort_by_key(|(span, _)| (span.start, span.end));
         let mut pieces = Pieces::default();
         let mut at = 0;

@@ -1,7 +1,9 @@
-//! The operator's words in the middle of a conversation, for a model that takes them only in front of it.
+//! The operator's words in the middle of a conversation, for a model that takes them only in front
+//! of it.
 //!
-//! They go forward only, so that what stands before them does not change from one request to the next: behind a user's turn to
-//! its end, behind an assistant's to the beginning of the user's next one.
+//! They go forward only, so that what stands before them does not change from one request to the
+//! next: behind a user's turn to its end, behind an assistant's to the beginning of the user's next
+//! one.
 
 use std::mem;
 
@@ -125,7 +127,8 @@ impl Fold {
     }
 }
 
-/// The text as JSON, marked as the operator's words if it is to stand among a user's; `None` if it is empty, or no text.
+/// The text as JSON, marked as the operator's words if it is to stand among a user's; `None` if it
+/// is empty, or no text.
 fn text_json(edits: &Edits<'_>, text: &Value, is_reminder: bool) -> Option<Vec<u8>> {
     let json = edits.raw(&text.span);
     if text.shape != Shape::String || json == b"\"\"" {
@@ -156,7 +159,8 @@ fn push(blocks: &mut Blocks, block: &[u8]) {
 
 /// Says `front` behind the results at the beginning of a user's turn and `back` at its end.
 ///
-/// In a turn that is nothing but results both go into the last of them: text behind results would look like a new question.
+/// In a turn that is nothing but results both go into the last of them: text behind results would
+/// look like a new question.
 fn say_in_turn(
     edits: &mut Edits<'_>,
     message: &Value,
@@ -195,7 +199,8 @@ fn say_in_turn(
     }
 }
 
-/// Says `front` and `back` around what `owner`'s member `name` says, which becomes a list of blocks.
+/// Says `front` and `back` around what `owner`'s member `name` says, which becomes a list of
+/// blocks.
 fn say(
     edits: &mut Edits<'_>,
     owner: &Value,

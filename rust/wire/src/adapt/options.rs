@@ -1,4 +1,5 @@
-//! The members beside the conversation, for a model of another class than the one that was asked for.
+//! The members beside the conversation, for a model of another class than the one that was asked
+//! for, or a server that cannot write as much.
 
 use crate::scan::{Shape, Value};
 use crate::translate::{Dropped, Effort, Kind, Profile, Thinking};
@@ -13,7 +14,8 @@ const DEFAULT_EFFORT: Effort = Effort::Medium;
 
 /// What was asked for, as far as it decides about more than itself.
 pub(super) struct Options<'a> {
-    profile: &'a Profile,
+    /// What they have to fit; `None` where the model that was asked for serves.
+    profile: Option<&'a Profile>,
     /// The limit on output tokens, and whether it had to be lowered.
     max_tokens: Option<u64>,
     lowered: bool,
@@ -37,9 +39,12 @@ impl<'a> Options<'a> {
         root: &Value,
         max_tokens: Option<u64>,
         most_tokens: Option<u64>,
-        profile: &'a Profile,
+        profile: Option<&'a Profile>,
     ) -> Self {
-        let limits = [profile.max_output_tokens, most_tokens];
+        let limits = [
+            profile.and_then(|profile| profile.max_output_tokens),
+            most_tokens,
+        ];
         let most = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
         let mut options = Self {
             profile,
@@ -56,11 +61,13 @@ impl<'a> Options<'a> {
                 output_config.and_then(|config| Effort::parse(&word(edits, &config, "effort")));
             let choice = tool_choice.map(|choice| word(edits, &choice, "type"));
             let forced = matches!(choice.as_deref(), Some("any" | "tool"));
-            options.thinking = match &*kind {
-                // Only a model that decides for itself may be told both to think and which tool to use.
-                "adaptive" if forced && profile.thinking == Thinking::Budget => Fate::Goes,
-                kind => options.thinking(edits, &thinking, kind, effort.unwrap_or(DEFAULT_EFFORT)),
-            };
+            let effort = effort.unwrap_or(DEFAULT_EFFORT);
+            if let Some(profile) = profile {
+                options.thinking = options.fitted(profile, &kind, effort, forced);
+            }
+            if kind == "enabled" && options.thinking == Fate::Stays {
+                options.thinking = options.affordable(edits, &thinking);
+            }
             options.thinks = match options.thinking {
                 Fate::Stays => matches!(&*kind, "adaptive" | "enabled"),
                 Fate::Goes => false,
@@ -70,21 +77,25 @@ impl<'a> Options<'a> {
         options
     }
 
-    fn thinking(&self, edits: &Edits<'_>, thinking: &Value, kind: &str, effort: Effort) -> Fate {
-        let profile = self.profile;
+    /// What becomes of `thinking` for another model.
+    fn fitted(&self, profile: &Profile, kind: &str, effort: Effort, forced: bool) -> Fate {
         match (kind, profile.thinking) {
             (_, Thinking::None) => Fate::Goes,
             ("disabled", _) if !profile.thinking_off => Fate::Goes,
+            // Only a model that decides for itself may be told both to think and which tool to use.
+            ("adaptive", Thinking::Budget) if forced => Fate::Goes,
             ("adaptive", Thinking::Budget) => self.budget(effort.budget_tokens()),
             ("enabled", Thinking::Adaptive) if profile.kind == Kind::Anthropic => Fate::Adaptive,
-            ("enabled", _) if self.lowered => {
-                let [tokens] = edits.members(thinking, ["budget_tokens"]);
-                let tokens = tokens.and_then(|tokens| number(edits, &tokens));
-                match (tokens, self.max_tokens) {
-                    (Some(tokens), Some(max_tokens)) if tokens >= max_tokens => self.budget(tokens),
-                    _ => Fate::Stays,
-                }
-            }
+            _ => Fate::Stays,
+        }
+    }
+
+    /// What becomes of a budget where the limit was lowered: it has to be less.
+    fn affordable(&self, edits: &Edits<'_>, thinking: &Value) -> Fate {
+        let [tokens] = edits.members(thinking, ["budget_tokens"]);
+        let tokens = tokens.and_then(|tokens| number(edits, &tokens));
+        match (tokens, self.max_tokens.filter(|_| self.lowered)) {
+            (Some(tokens), Some(max_tokens)) if tokens >= max_tokens => self.budget(tokens),
             _ => Fate::Stays,
         }
     }
@@ -110,39 +121,51 @@ impl<'a> Options<'a> {
 
     /// Whether a member stays, if not as it is.
     fn member(&self, edits: &mut Edits<'_>, item: &Item<'_>, dropped: &mut Dropped) -> bool {
-        let stays = match &*item.name {
-            "thinking" => match self.thinking {
-                Fate::Stays => true,
-                Fate::Goes => false,
-                Fate::Adaptive => {
-                    dropped.note("thinking.budget_tokens");
-                    edits.replace(item.value.span.clone(), &br#"{"type":"adaptive"}"#[..]);
-                    true
-                }
-                Fate::Budget(tokens) => {
-                    let enabled = format!(r#"{{"type":"enabled","budget_tokens":{tokens}}}"#);
-                    edits.replace(item.value.span.clone(), enabled.into_bytes());
-                    true
-                }
-            },
-            "max_tokens" => {
+        let place = item.value.span.clone();
+        match (&*item.name, self.thinking, self.profile) {
+            ("thinking", Fate::Goes, _) => {
+                dropped.note("thinking");
+                return false;
+            }
+            ("thinking", Fate::Adaptive, _) => {
+                dropped.note("thinking.budget_tokens");
+                edits.replace(place, &br#"{"type":"adaptive"}"#[..]);
+            }
+            ("thinking", Fate::Budget(tokens), _) => {
+                let enabled = format!(r#"{{"type":"enabled","budget_tokens":{tokens}}}"#);
+                edits.replace(place, enabled.into_bytes());
+            }
+            ("max_tokens", ..) => {
                 if let Some(most) = self.max_tokens.filter(|_| self.lowered) {
                     dropped.note(format!("max_tokens>{most}"));
-                    edits.replace(item.value.span.clone(), most.to_string().into_bytes());
+                    edits.replace(place, most.to_string().into_bytes());
                 }
-                true
             }
+            (_, _, Some(profile)) => return self.stays(profile, edits, item, dropped),
+            _ => {}
+        }
+        true
+    }
+
+    /// Whether another model takes a member.
+    fn stays(
+        &self,
+        profile: &Profile,
+        edits: &mut Edits<'_>,
+        item: &Item<'_>,
+        dropped: &mut Dropped,
+    ) -> bool {
+        let stays = match &*item.name {
             // Anthropic takes none of them beside thinking.
             "temperature" | "top_p" | "top_k" => {
-                let thinks = self.thinks && self.profile.kind == Kind::Anthropic;
-                self.profile.sampling && !thinks
+                profile.sampling && !(self.thinks && profile.kind == Kind::Anthropic)
             }
-            "output_format" => self.profile.structured_output,
+            "output_format" => profile.structured_output,
             // Faster answers are sold for the largest models only.
             "speed" => false,
             "output_config" => {
                 return edits.retain(&item.value, |edits, part| {
-                    self.output_config(edits, part, dropped)
+                    stays_in_output_config(profile, edits, part, dropped)
                 });
             }
             "context_management" => {
@@ -155,27 +178,34 @@ impl<'a> Options<'a> {
         }
         stays
     }
+}
 
-    fn output_config(&self, edits: &mut Edits<'_>, part: &Item<'_>, dropped: &mut Dropped) -> bool {
-        let top = self.profile.top_effort;
-        let (stays, name) = match &*part.name {
-            "effort" => (self.profile.effort, "output_config.effort"),
-            "format" => (self.profile.structured_output, "output_config.format"),
-            _ => return true,
-        };
-        if !stays {
-            dropped.note(name);
-        } else if let Some(word) = edits.text(&part.value)
-            && Effort::parse(&word).is_some_and(|effort| effort > top)
-        {
-            dropped.note(format!("{name}>{}", top.as_str()));
-            edits.replace(
-                part.value.span.clone(),
-                format!("\"{}\"", top.as_str()).into_bytes(),
-            );
-        }
-        stays
+fn stays_in_output_config(
+    profile: &Profile,
+    edits: &mut Edits<'_>,
+    part: &Item<'_>,
+    dropped: &mut Dropped,
+) -> bool {
+    let (stays, name) = match &*part.name {
+        "effort" => (profile.effort, "output_config.effort"),
+        "format" => (profile.structured_output, "output_config.format"),
+        _ => return true,
+    };
+    let top = profile.top_effort;
+    let word = edits.text(&part.value);
+    if !stays {
+        dropped.note(name);
+    } else if word
+        .and_then(|word| Effort::parse(&word))
+        .is_some_and(|effort| effort > top)
+    {
+        dropped.note(format!("{name}>{}", top.as_str()));
+        edits.replace(
+            part.value.span.clone(),
+            format!("\"{}\"", top.as_str()).into_bytes(),
+        );
     }
+    stays
 }
 
 /// Takes out the edits that clear thinking: Anthropic refuses them in a request without.

@@ -707,4 +707,14 @@ fn no_more_is_asked_for_than_a_server_can_write_whoever_asked() {
         );
         assert_eq!(dropped, None);
     }
+    let body = Bytes::from_static(
+        br#"{"model":"m","max_tokens":32000,"temperature":1,
+            "thinking":{"type":"enabled","budget_tokens":31999},"messages":[]}"#,
+    );
+    let peek = peek(&body, Operation::Messages).unwrap();
+    let adapted = adapt(&body, &peek, "m", &anthropic(), false, Some(8000));
+    let text = String::from_utf8(adapted.pieces.concat()).unwrap();
+    let expected = r#"{"model":"m","max_tokens":8000,"temperature":1,
+            "thinking":{"type":"enabled","budget_tokens":4000},"messages":[]}"#;
+    assert_eq!(text, expected, "a budget has to be less than the limit");
 }
