@@ -21,10 +21,10 @@ else
 export LLM_GATEWAY_SKIP_MISSING = 1
 endif
 
-.PHONY: help run test build lint bench lock clean doctor
+.PHONY: help run test test-vllm fuzz build lint bench lock clean doctor
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## the gateway with a demo upstream on port 8000 (PORT=…)
 	@$(bin)/llm-gateway demo --port $(PORT)
@@ -33,6 +33,13 @@ test: build ## every test; for pytest: ARGS="-k quota"
 	@scripts/test-servers
 	cargo test --quiet --workspace --exclude llm-gateway-py --locked
 	$(bin)/pytest $(ARGS)
+
+test-vllm: build ## with a real vLLM on the CPU; the first time, 5 GB are fetched
+	@PYTHON=$(PYTHON) scripts/vllm-server install
+	$(bin)/pytest tests/vllm $(ARGS)
+
+fuzz: ## hostile bytes for the translation, 5 minutes a target; ARGS="adapt" for one, FUZZ_SECONDS=…
+	@scripts/fuzz $(ARGS)
 
 build: .venv/.built ## .venv, and the extension in it (release)
 
