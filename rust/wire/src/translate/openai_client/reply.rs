@@ -24,13 +24,14 @@ pub(super) fn upstream_id(raw: Option<&RawValue>) -> Option<String> {
 /// The id of the completion.
 pub(super) fn completion_id(upstream_id: Option<&str>, request_id: &str) -> String {
     // A vLLM that speaks Anthropic's API calls its messages as it does its completions.
-    let unique = match upstream_id {
-        Some(id) => id
-            .strip_prefix("msg_")
+    let given = upstream_id.map(|id| {
+        let foreign = id.strip_prefix("msg_");
+        foreign
             .or_else(|| id.strip_prefix("chatcmpl-"))
-            .unwrap_or(id),
-        None => request_id.strip_prefix("req_").unwrap_or(request_id),
-    };
+            .unwrap_or(id)
+    });
+    let own = request_id.strip_prefix("req_").unwrap_or(request_id);
+    let unique = given.filter(|id| !id.is_empty()).unwrap_or(own);
     format!("chatcmpl-{unique}")
 }
 
@@ -126,4 +127,26 @@ pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {
     json::push_string(&mut string, text);
     let inner = string.get(1..string.len().saturating_sub(1));
     out.extend_from_slice(inner.unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::completion_id;
+
+    #[test]
+    fn a_completion_has_an_id_of_its_own_whatever_the_upstream_calls_it() {
+        for (upstream_id, expected) in [
+            (Some("msg_1"), "chatcmpl-1"),
+            (Some("chatcmpl-1"), "chatcmpl-1"),
+            (Some("other"), "chatcmpl-other"),
+            (Some("msg_"), "chatcmpl-7"),
+            (None, "chatcmpl-7"),
+        ] {
+            assert_eq!(
+                completion_id(upstream_id, "req_7"),
+                expected,
+                "{upstream_id:?}"
+            );
+        }
+    }
 }
