@@ -2,9 +2,10 @@
 
 Fault
 ├── kinds a client causes    unauthenticated forbidden not_found method_not_allowed invalid_request
-│                            too_large unsupported_media_type request_timeout quota_exceeded canceled
+│                            too_large unsupported_media_type request_timeout quota_exceeded rate_limited
+│                            canceled
 ├── kinds an upstream causes upstream_error upstream_timeout overloaded not_supported
-└── kinds we cause           config internal
+└── kinds we cause           quota_unknown config internal
 
 `rust/fault` holds the same words, and `rust/wire/src/shape.rs` is the one table from a kind to a status,
 headers and body in either dialect.
@@ -22,6 +23,8 @@ Kind = Literal[
     "unsupported_media_type",
     "request_timeout",
     "quota_exceeded",
+    "rate_limited",
+    "quota_unknown",
     "overloaded",
     "not_supported",
     "upstream_error",

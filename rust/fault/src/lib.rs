@@ -24,8 +24,12 @@ pub enum Kind {
     UnsupportedMediaType,
     /// The client did not send its body in time.
     RequestTimeout,
-    /// A quota window is used up.
+    /// A quota window of an hour or more is used up: repeating the request soon cannot help.
     QuotaExceeded,
+    /// Too much within a minute, or at once: there is room again in a moment.
+    RateLimited,
+    /// What is left of the quota cannot be told, and the tier is closed then.
+    QuotaUnknown,
     /// This gateway, or the upstream, cannot take more at the moment.
     Overloaded,
     /// The client's and the upstream's APIs differ in a way that is not served.
@@ -44,7 +48,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -54,6 +58,8 @@ impl Kind {
         Self::UnsupportedMediaType,
         Self::RequestTimeout,
         Self::QuotaExceeded,
+        Self::RateLimited,
+        Self::QuotaUnknown,
         Self::Overloaded,
         Self::NotSupported,
         Self::UpstreamError,
@@ -76,6 +82,8 @@ impl Kind {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::RequestTimeout => "request_timeout",
             Self::QuotaExceeded => "quota_exceeded",
+            Self::RateLimited => "rate_limited",
+            Self::QuotaUnknown => "quota_unknown",
             Self::Overloaded => "overloaded",
             Self::NotSupported => "not_supported",
             Self::UpstreamError => "upstream_error",

@@ -7,8 +7,11 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 pub mod adapt;
+mod bound;
 pub mod dialect;
 pub mod peek;
+mod produced;
+mod prompt;
 mod scan;
 pub mod shape;
 pub mod splice;
@@ -17,9 +20,12 @@ pub mod translate;
 pub mod usage;
 
 pub use adapt::{Adapted, adapt, betas};
+pub use bound::{input_bound_tokens, media_bound_tokens};
 pub use dialect::{Dialect, Operation};
 pub use peek::{Peek, peek, session_id};
+pub use produced::{Produced, produced_of_body};
+pub use prompt::is_prompt;
 pub use shape::{Answer, Refusal, shape, stream_event};
 pub use splice::splice;
 pub use sse::{FrameTooLarge, Frames};
-pub use usage::{Observer, Seen, StreamError, Usage, usage_of_body};
+pub use usage::{Observer, Seen, StreamError, Usage, usage_of_body, usage_of_tail};

@@ -32,6 +32,8 @@ pub struct Peek {
     pub stream: bool,
     /// The limit on output tokens, if the client gave one.
     pub max_tokens: Option<u64>,
+    /// Where the list `messages` stands in the body.
+    pub messages: Range<usize>,
     /// Where the value of `metadata` stands in the body.
     pub metadata: Option<Range<usize>>,
     /// Whether there is a member `safeguards`.
@@ -114,11 +116,11 @@ impl Found {
         let model = self
             .model
             .ok_or_else(|| invalid("model", "is missing; name a model"))?;
-        match self.messages.map(|value| value.shape) {
-            Some(Shape::Array) => {}
+        let messages = match self.messages {
+            Some(value) if value.shape == Shape::Array => value.span,
             Some(_) => return Err(invalid("messages", "must be a list")),
             None => return Err(invalid("messages", "is missing; send a list of messages")),
-        }
+        };
         let mut max_tokens = count(text, "max_tokens", self.max_tokens.as_ref())?;
         if operation.dialect() == Dialect::OpenAi {
             let newer = self.max_completion_tokens.as_ref();
@@ -133,6 +135,7 @@ impl Found {
             model_span: model.span,
             stream: flag("stream", self.stream.as_ref())?,
             max_tokens,
+            messages,
             metadata: self.metadata.map(|value| value.span),
             safeguards: self.safeguards.is_some(),
         })
@@ -262,6 +265,10 @@ mod tests {
         assert_eq!(found.model, "claude-opus-5-5");
         assert_eq!(&body[found.model_span], br#""claude-\u006fpus-5-5""#);
         assert_eq!(&body[found.metadata.unwrap()], br#"{"user_id":"u"}"#);
+        assert_eq!(
+            &body[found.messages],
+            br#"[{"model":"inner","stream":true}]"#
+        );
         assert_eq!(
             (found.stream, found.max_tokens, found.safeguards),
             (true, Some(32000), true)

@@ -1,7 +1,10 @@
 //! The one table from a fault to what a client of either dialect sees.
 //!
 //! Source: `OpenAI` and Anthropic API references on errors; `x-should-retry` and `retry-after` are
-//! obeyed by both vendors' SDKs and by Claude Code.
+//! obeyed by both vendors' SDKs and by Claude Code. A quota that is used up: Claude Code 2.1.330
+//! prints the message of a 429 `billing_error` word for word; `OpenAI`, "Error codes": 429
+//! `insufficient_quota`, which waiting a moment does not mend, beside `rate_limit_exceeded`, which
+//! it does.
 
 use std::borrow::Cow;
 
@@ -55,7 +58,8 @@ const fn anthropic_words(kind: Kind) -> (u16, &'static str) {
         Kind::TooLarge => (413, "request_too_large"),
         Kind::UnsupportedMediaType => (415, "invalid_request_error"),
         Kind::RequestTimeout => (408, "timeout_error"),
-        Kind::QuotaExceeded => (429, "rate_limit_error"),
+        Kind::QuotaExceeded => (429, "billing_error"),
+        Kind::RateLimited | Kind::QuotaUnknown => (429, "rate_limit_error"),
         Kind::Overloaded => (529, "overloaded_error"),
         Kind::NotSupported => (501, "not_supported"),
         Kind::UpstreamError => (502, "api_error"),
@@ -75,7 +79,9 @@ const fn openai_words(kind: Kind) -> (u16, &'static str, Option<&'static str>) {
         Kind::TooLarge => (413, "invalid_request_error", Some("request_too_large")),
         Kind::UnsupportedMediaType => (415, "invalid_request_error", None),
         Kind::RequestTimeout => (408, "server_error", Some("timeout")),
-        Kind::QuotaExceeded => (429, "rate_limit_error", Some("rate_limit_exceeded")),
+        Kind::QuotaExceeded => (429, "insufficient_quota", Some("insufficient_quota")),
+        Kind::RateLimited => (429, "rate_limit_error", Some("rate_limit_exceeded")),
+        Kind::QuotaUnknown => (429, "rate_limit_error", Some("quota_unavailable")),
         Kind::Overloaded => (503, "server_error", Some("overloaded")),
         Kind::NotSupported => (501, "invalid_request_error", Some("not_supported")),
         Kind::UpstreamError => (502, "server_error", Some("upstream_error")),
@@ -200,11 +206,14 @@ pub fn stream_event(fault: &Fault, dialect: Dialect, request_id: &str) -> Vec<u8
     Refusal::of(fault, dialect, request_id).event(request_id)
 }
 
-// Claude Code repeats a 401 or a 5xx for minutes before it tells its user, unless told not to;
-// neither a refused credential nor a missing ability changes in that time.
+// Claude Code repeats a 401, a 429 or a 5xx for minutes before it tells its user, unless told not
+// to; neither a refused credential nor a missing ability nor a quota that is used up changes in that
+// time, and a store of quotas that is down must not be met by a storm.
 fn should_retry(fault: &Fault) -> Option<bool> {
     match fault.kind {
-        Kind::Unauthenticated | Kind::NotSupported => Some(false),
+        Kind::Unauthenticated | Kind::NotSupported | Kind::QuotaExceeded | Kind::QuotaUnknown => {
+            Some(false)
+        }
         _ => fault.should_retry,
     }
 }
@@ -266,7 +275,9 @@ mod tests {
         too_large               413 request_too_large     413 invalid_request_error request_too_large
         unsupported_media_type  415 invalid_request_error 415 invalid_request_error null
         request_timeout         408 timeout_error         408 server_error timeout
-        quota_exceeded          429 rate_limit_error      429 rate_limit_error rate_limit_exceeded
+        quota_exceeded          429 billing_error         429 insufficient_quota insufficient_quota
+        rate_limited            429 rate_limit_error      429 rate_limit_error rate_limit_exceeded
+        quota_unknown           429 rate_limit_error      429 rate_limit_error quota_unavailable
         overloaded              529 overloaded_error      503 server_error overloaded
         not_supported           501 not_supported         501 invalid_request_error not_supported
         upstream_error          502 api_error             502 server_error upstream_error
@@ -374,14 +385,19 @@ mod tests {
         let never = ("x-should-retry", "false".to_owned());
         assert_eq!(headers(Fault::new(Kind::Overloaded, "m")), []);
         assert_eq!(
-            headers(
-                Fault::new(Kind::QuotaExceeded, "m")
-                    .retry_after(60)
-                    .do_not_retry()
-            ),
+            headers(Fault::new(Kind::RateLimited, "m").retry_after(60)),
+            std::slice::from_ref(&retry_after),
+            "clients may repeat by themselves"
+        );
+        assert_eq!(
+            headers(Fault::new(Kind::QuotaExceeded, "m").retry_after(60)),
             [retry_after, never.clone()]
         );
-        for kind in [Kind::Unauthenticated, Kind::NotSupported] {
+        for kind in [
+            Kind::Unauthenticated,
+            Kind::NotSupported,
+            Kind::QuotaUnknown,
+        ] {
             assert_eq!(headers(Fault::new(kind, "m")), std::slice::from_ref(&never));
         }
     }

@@ -9,7 +9,7 @@ mod counts;
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -18,6 +18,8 @@ pub(crate) use counts::Counts;
 use crate::{Dialect, sse};
 
 const ERROR_KIND_LIMIT_BYTES: usize = 64;
+/// Members named `usage` at the end of a body that are looked at, the last first.
+const TAIL_ATTEMPTS: usize = 8;
 
 /// Tokens of one answer, as the upstream counted them.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,11 @@ pub struct Usage {
     pub cache_creation_tokens: u64,
     /// Whether the upstream reported any number at all.
     pub seen: bool,
+    /// Whether it told the input. A zero tells nothing: no prompt is empty.
+    pub input_told: bool,
+    /// Whether it told the output, not only its beginning. A zero tells nothing: if it is true, there
+    /// is nothing to count either.
+    pub output_told: bool,
 }
 
 /// An error that an upstream reported inside a stream.
@@ -115,9 +122,11 @@ impl Observer {
     fn anthropic(&mut self, frame: &[u8]) -> bool {
         match &*anthropic_event(frame) {
             b"content_block_delta" => return true,
-            b"message_start" | b"message_delta" => {
+            name @ (b"message_start" | b"message_delta") => {
                 if let Some(data) = sse::data(frame) {
-                    self.usage.merge(Head::of(&data).anthropic_counts());
+                    // What a message begins with says of its output that it has begun.
+                    let ends = name == b"message_delta";
+                    self.usage.merge(Head::of(&data).anthropic_counts(), ends);
                 }
             }
             b"message_stop" => self.close(),
@@ -140,7 +149,7 @@ impl Observer {
         }
         if values(&FINDERS.usage, &data).any(|value| !value.starts_with(b"null")) {
             self.usage
-                .merge(Counts::openai_bounded(Head::of(&data).usage));
+                .merge(Counts::openai_bounded(Head::of(&data).usage), true);
         }
         let Some(at) = FINDERS.delta.find(&data) else {
             if FINDERS.error.find(&data).is_some() {
@@ -183,16 +192,32 @@ impl Observer {
 #[must_use]
 pub fn usage_of_body(dialect: Dialect, body: &[u8]) -> Usage {
     let head = Head::of(body);
-    let mut usage = Usage::default();
-    usage.merge(match dialect {
+    let counts = match dialect {
         Dialect::Anthropic => head.anthropic_counts(),
         Dialect::OpenAi => Counts::openai_bounded(head.usage),
-    });
+    };
+    let mut usage = Usage::default();
+    usage.merge(counts, true);
     usage
 }
 
+/// The usage that a whole answer reports, from the end of its body: for one that is too large to be
+/// held. Nothing is known if the `usage` is not whole in `tail`, or not one of the answer itself.
+#[must_use]
+pub fn usage_of_tail(dialect: Dialect, tail: &[u8]) -> Usage {
+    let places = memmem::rfind_iter(tail, FINDERS.usage.needle());
+    let mut usages = places.take(TAIL_ATTEMPTS).map(|at| {
+        // With a bracket before it the rest is an object again, but only at the outermost level:
+        // elsewhere, as in a tool's input, more is closed than was opened.
+        let member = tail.get(at..).unwrap_or_default();
+        usage_of_body(dialect, &[b"{", member].concat())
+    });
+    usages.find(|usage| usage.seen).unwrap_or_default()
+}
+
 impl Usage {
-    fn merge(&mut self, counts: Counts) {
+    /// Takes over `counts`; `ends`: their output is the answer's, so far at least.
+    fn merge(&mut self, counts: Counts, ends: bool) {
         for (total, count) in [
             (&mut self.input_tokens, counts.input),
             (&mut self.output_tokens, counts.output),
@@ -204,6 +229,9 @@ impl Usage {
                 self.seen = true;
             }
         }
+        self.input_told =
+            self.input_tokens + self.cache_read_tokens + self.cache_creation_tokens > 0;
+        self.output_told |= ends && counts.output.is_some_and(|output| output > 0);
     }
 }
 
@@ -235,12 +263,12 @@ impl<'a> Head<'a> {
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+pub(crate) fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
 }
 
 /// The event's name; where an upstream leaves it out, the data still says what it is.
-fn anthropic_event(frame: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn anthropic_event(frame: &[u8]) -> Cow<'_, [u8]> {
     if let Some(name) = sse::event_name(frame) {
         return Cow::Borrowed(name);
     }
@@ -292,7 +320,7 @@ static FINDERS: LazyLock<Finders> = LazyLock::new(|| Finders {
 });
 
 /// What follows the colon of each member that `name` finds in `json`, to the end of `json`.
-fn values<'a>(name: &Finder<'static>, json: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+pub(crate) fn values<'a>(name: &Finder<'static>, json: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let length = name.needle().len();
     name.find_iter(json).filter_map(move |at| {
         let after = json.get(at + length..)?.trim_ascii_start();

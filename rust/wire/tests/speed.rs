@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use wire::translate::{self, Kind, Order, Profile, Translated};
-use wire::{Dialect, Frames, Observer, Operation, peek};
+use wire::{Dialect, Frames, Observer, Operation, Produced, input_bound_tokens, is_prompt, peek};
 
 /// A first request of Claude Code in shape: long texts full of `\n` and `\"`, and tool schemas.
 fn request(target_bytes: usize, text: &str) -> String {
@@ -70,6 +70,35 @@ fn peek_speed() {
 
 #[test]
 #[ignore = "a measurement; run it in release on a quiet machine"]
+fn metering_speed() {
+    let prose = r#"Use this tool when you need to read a file.\n\n- It is \"fast\" and safe.\n"#;
+    let unbroken = "QmFzZTY0IHdpdGhvdXQgZW5kIGluIGEgdGV4dA".repeat(2000);
+    let picture = format!(r#"{{"type":"image","source":{{"type":"base64","data":"{unbroken}"}}}}"#);
+    let pictures = format!(
+        r#"{{"model":"m","messages":[{{"role":"user","content":[{}]}}]}}"#,
+        [&*picture; 4].join(",")
+    );
+    for (name, body) in [
+        ("session", session(300_000, prose)),
+        ("unbroken text", request(300_000, &unbroken)),
+        ("pictures", pictures),
+    ] {
+        let body = body.as_bytes();
+        let bound = fastest(|| {
+            black_box(input_bound_tokens(black_box(body)));
+        });
+        let found = peek(body, Operation::Messages).unwrap();
+        let prompt = fastest(|| {
+            black_box(is_prompt(black_box(body), &found, Dialect::Anthropic));
+        });
+        let speed = gigabytes_per_s(body.len(), bound);
+        let size = body.len();
+        println!("{name} {size} bytes: bound {bound:?}, {speed:.1} GB/s; prompt {prompt:?}");
+    }
+}
+
+#[test]
+#[ignore = "a measurement; run it in release on a quiet machine"]
 fn frame_speed() {
     let anthropic = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\
         \"delta\":{\"type\":\"text_delta\",\"text\":\"some words of it\"}}\n\n";
@@ -87,12 +116,21 @@ fn frame_speed() {
             let observe = fastest(|| {
                 black_box(observer.observe(black_box(&chunk)));
             });
+            let mut produced = Produced::new(dialect);
+            let collect = fastest(|| {
+                produced.observe(black_box(&chunk));
+                if produced.surplus_bytes() > 0 {
+                    produced = Produced::new(dialect);
+                }
+            });
             let count = u32::try_from(count).unwrap();
             let name = dialect.as_str();
             println!(
-                "{name} batch of {count}: per frame {:?} to find the end, {:?} to look at it",
+                "{name} batch of {count}: per frame {:?} to find the end, {:?} to look at it, \
+                 {:?} to keep its text",
                 split / count,
-                observe / count
+                observe / count,
+                collect / count
             );
         }
     }

@@ -12,14 +12,14 @@ mod arguments;
 mod count;
 mod dropped;
 mod error;
-mod json;
+pub(crate) mod json;
 mod openai_client;
 mod place;
 mod profile;
 
 use fault::Fault;
 
-pub use count::{Prompt, counted, prompt_texts, token_count};
+pub use count::{Prompt, counted, prompt_of, prompt_texts, token_count};
 pub use dropped::Dropped;
 pub use error::{CREDENTIALS_REFUSED, counted_refusal, is_uncounted, refusal};
 pub use profile::{

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{Observer, Seen, Usage, usage_of_body};
+use super::{Observer, Seen, Usage, usage_of_body, usage_of_tail};
 use crate::Dialect::{self, Anthropic, OpenAi};
 
 const ANTHROPIC: &str = r#"event: message_start
@@ -57,6 +57,8 @@ fn merges_the_usage_of_an_anthropic_stream() {
         cache_read_tokens: 2000,
         cache_creation_tokens: 100,
         seen: true,
+        input_told: true,
+        output_told: true,
     };
     assert_eq!(observer.usage(), expected);
     assert!(observer.finished());
@@ -79,6 +81,8 @@ fn takes_cached_tokens_out_of_the_prompt_of_an_openai_stream() {
         cache_read_tokens: 16,
         cache_creation_tokens: 0,
         seen: true,
+        input_told: true,
+        output_told: true,
     };
     assert_eq!(observer.usage(), expected);
     assert!(observer.finished());
@@ -254,6 +258,95 @@ fn reads_the_usage_of_whole_answers() {
     );
 }
 
+#[test]
+fn tells_which_of_input_and_output_were_told() {
+    let told = |usage: Usage| (usage.input_told, usage.output_told);
+    let begun = ANTHROPIC.split_once("event: message_delta").unwrap().0;
+    let usage = observed(Anthropic, begun).usage();
+    assert_eq!((told(usage), usage.output_tokens), ((true, false), 1));
+    assert_eq!(told(observed(Anthropic, ANTHROPIC).usage()), (true, true));
+
+    let begun = OPENAI
+        .split_once(r#"data: {"id":"c","choices":[],"#)
+        .unwrap()
+        .0;
+    assert_eq!(told(observed(OpenAi, begun).usage()), (false, false));
+    assert_eq!(told(observed(OpenAi, OPENAI).usage()), (true, true));
+
+    for (usage, expected) in [
+        (r#"{"prompt_tokens":9}"#, (true, false)),
+        (r#"{"completion_tokens":9}"#, (false, true)),
+        (
+            r#"{"prompt_tokens":0,"completion_tokens":0}"#,
+            (false, false),
+        ),
+        (
+            r#"{"prompt_tokens":-9,"completion_tokens":-9}"#,
+            (false, false),
+        ),
+        (
+            r#"{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":9}}"#,
+            (true, false),
+        ),
+    ] {
+        let body = format!(r#"{{"usage":{usage}}}"#);
+        assert_eq!(told(usage_of_body(OpenAi, body.as_bytes())), expected);
+    }
+}
+
+#[test]
+fn a_late_input_is_told_at_the_end() {
+    let stream = ANTHROPIC
+        .replace(r#""input_tokens":25,"#, r#""input_tokens":0,"#)
+        .replace("2000", "0")
+        .replace("100", "0")
+        .replace(r#""input_tokens":null"#, r#""input_tokens":7"#);
+    let begun = stream.split_once("event: message_delta").unwrap().0;
+    assert!(!observed(Anthropic, begun).usage().input_told);
+    let usage = observed(Anthropic, &stream).usage();
+    assert_eq!((usage.input_tokens, usage.input_told), (7, true));
+}
+
+#[test]
+fn reads_the_usage_at_the_end_of_a_body() {
+    let text = r#"say \"usage\":{\"input_tokens\":1}"#.repeat(50);
+    let body = format!(
+        r#"{{"type":"message","content":[{{"type":"text","text":"{text}"}}],"usage":{{"input_tokens":3,"output_tokens":4,"server_tool_use":{{"usage":[1]}}}},"container":null}}"#
+    );
+    let whole = usage_of_body(Anthropic, body.as_bytes());
+    let at = body.rfind(r#""usage":{"input"#).unwrap();
+    for start in 0..body.len() {
+        let found = usage_of_tail(Anthropic, &body.as_bytes()[start..]);
+        let expected = if start <= at { whole } else { Usage::default() };
+        assert_eq!(found, expected, "{start}");
+    }
+    let body = br#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
+    assert_eq!(usage_of_tail(OpenAi, body), usage_of_body(OpenAi, body));
+    for end in 0..body.len() {
+        assert!(
+            !usage_of_tail(OpenAi, &body[..end]).seen,
+            "cut off at {end}"
+        );
+    }
+}
+
+#[test]
+fn a_usage_within_the_answer_is_not_the_answers() {
+    let call = r#"{"type":"tool_use","name":"report","input":{"usage":{"input_tokens":1,"output_tokens":1}}}"#;
+    let before = format!(
+        r#"{{"usage":{{"input_tokens":30,"output_tokens":40}},"content":[{call}],"stop_reason":"tool_use"}}"#
+    );
+    assert_eq!(
+        usage_of_tail(Anthropic, before.as_bytes()).output_tokens,
+        40
+    );
+    let tail = &before.as_bytes()[10..];
+    assert_eq!(usage_of_tail(Anthropic, tail), Usage::default());
+    let after =
+        format!(r#"{{"content":[{call}],"usage":{{"input_tokens":30,"output_tokens":40}}}}"#);
+    assert_eq!(usage_of_tail(Anthropic, after.as_bytes()).output_tokens, 40);
+}
+
 proptest! {
     #[test]
     fn batching_changes_nothing(cuts in prop::collection::vec(any::<bool>(), 6)) {
@@ -280,6 +373,7 @@ proptest! {
         for dialect in Dialect::ALL {
             Observer::new(dialect).observe(&bytes);
             let _ = usage_of_body(dialect, &bytes);
+            let _ = usage_of_tail(dialect, &bytes);
         }
     }
 }
