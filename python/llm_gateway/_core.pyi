@@ -92,14 +92,36 @@ class Core:
         """Begins the record of a request."""
     def counts(
         self, user: str, windows: Sequence[Window]
-    ) -> Future[list[tuple[str, str, int | None, int, int]]]:
+    ) -> Future[list[tuple[str, str | None, int | None, int, int | None]]]:
         """The state of a user's windows: (unit, period, limit, used, reset in Unix seconds) each.
+
+        Concurrent requests have neither a period nor a reset.
 
         Raises:
             Fault: `overloaded` if the store does not answer (when awaited).
         """
-    def store_state(self) -> Future[str]:
-        """`ok`, or a sentence on what is wrong with the quota store."""
+    def store_state(self) -> Future[tuple[str, bool, float, int, bool]]:
+        """How the quota store is: (text, local, down_s, waiting, journal_failed).
+
+        `text` is `ok` or a sentence on what is wrong; `local` whether tiers may still go on from the last
+        known counts; `down_s` for how many seconds it has been down; `waiting` how many settlements wait for
+        it; `journal_failed` whether those can be kept in memory only.
+        """
+    def set_quota(self, user: str, window: Window, used: int, note: str) -> Future[int]:
+        """Sets what is used of a window's current bucket and keeps `note`, one line of JSON, with it.
+
+        Returns what was used before.
+
+        Raises:
+            Fault: `invalid_request` for concurrent requests, `overloaded` if the store does not answer, when
+                it may have taken effect all the same (when awaited).
+        """
+    def quota_notes(self, user: str) -> Future[list[str]]:
+        """The last notes of `set_quota` for a user, the newest first.
+
+        Raises:
+            Fault: `overloaded` if the store does not answer (when awaited).
+        """
     def probe(self, upstream: str) -> Future[str]:
         """What an upstream speaks, in words: `anthropic and openai (vllm, 8192 tokens)`.
 

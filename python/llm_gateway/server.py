@@ -1,6 +1,6 @@
 """Granian's settings, in one place, each with its reason."""
 
-import os
+import logging
 import socket
 import tempfile
 from functools import partial
@@ -12,8 +12,11 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from llm_gateway import log, main
+from llm_gateway.config import folders
 from llm_gateway.config.schema import Settings
 from llm_gateway.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings) -> None:
@@ -26,7 +29,7 @@ def serve(settings: Settings) -> None:
     _check_port(server.host, server.port)
     _check_data_folder(settings)
     with tempfile.TemporaryDirectory(prefix="llm-gateway-metrics-") as metrics_folder:
-        Granian(
+        granian = Granian(
             "llm_gateway",
             address=server.host,
             port=server.port,
@@ -55,7 +58,9 @@ def serve(settings: Settings) -> None:
             respawn_failed_workers=True,
             workers_kill_timeout=server.drain_s + 5,
             process_name=None,
-        ).serve(target_loader=partial(main.app, settings, metrics_folder), wrap_loader=False)
+        )
+        _warn_without_journal(settings)
+        granian.serve(target_loader=partial(main.app, settings, metrics_folder), wrap_loader=False)
 
 
 def _check_port(host: str, port: int) -> None:
@@ -74,12 +79,19 @@ def _check_data_folder(settings: Settings) -> None:
     """Said here once rather than by every worker that cannot start."""
     if settings.quota.redis_url is not None:
         return
-    folder = Path(settings.data_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        problem = None if os.access(folder, os.W_OK) else "it may not be written"
-    except OSError as error:
-        problem = error.strerror
+    problem = folders.problem_with(settings.data_dir)
+    if problem is None:
+        try:
+            Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            problem = error.strerror
     if problem is not None:
         advice = "set LLM_GATEWAY_DATA_DIR to a folder that may be written, or set QUOTA_REDIS_URL"
         raise ConfigError([f"data_dir {settings.data_dir}: {problem}; {advice}"])
+
+
+def _warn_without_journal(settings: Settings) -> None:
+    """The gateway serves without it; what it could not settle is lost with the process then."""
+    if problem := folders.problem_with(folders.journal(settings)):
+        advice = "set LLM_GATEWAY_DATA_DIR to a folder that may be written"
+        logger.warning("journal_unavailable", extra={"problem": problem, "advice": advice})

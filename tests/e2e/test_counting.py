@@ -30,6 +30,10 @@ BEGUN = STREAM[:4]
 ERROR = anthropic_event("error", error={"type": "overloaded_error", "message": "Overloaded"})
 JSON = (("content-type", "application/json"), ("content-length", "1000"))
 
+# `hello` in a message, by the counter that stands in where no upstream tells: see rust/tokens.
+INPUT = 9
+TOLD_INPUT, TOLD_OUTPUT, DELIVERED = 11, 7, 2
+
 # The model asked for and what its upstream does; `slow` has half a second for each wait, `lost` is not there.
 GIVEN_BACK = {
     "unreachable": ("lost", Answer()),
@@ -51,15 +55,18 @@ GIVEN_BACK = {
     "a whole answer cut off": ("steady", Answer(200, JSON, [b'{"id":', CloseNow()])),
     "a whole answer that falls silent": ("slow", Answer(200, JSON, [b'{"id":', WaitFor()])),
 }
+UNTOLD = {"type": "message", "content": [{"type": "text", "text": "hello there"}]}
+# The third is what it costs in tokens.
 COUNTED = {
-    "complete stream": ("steady", Answer(chunks=STREAM)),
-    "complete answer": ("steady", Answer.json(200, {"type": "message", "content": []})),
-    "died mid-stream": ("steady", Answer(chunks=[*BEGUN, CloseNow()])),
-    "reset mid-stream": ("steady", Answer(chunks=[*BEGUN, Reset()])),
-    "ended mid-stream": ("steady", Answer(chunks=BEGUN)),
-    "silent mid-stream": ("slow", Answer(chunks=[*BEGUN, WaitFor()])),
-    "told an error mid-stream": ("steady", Answer(chunks=[*BEGUN, ERROR])),
+    "complete stream": ("steady", Answer(chunks=STREAM), TOLD_INPUT + TOLD_OUTPUT),
+    "complete answer that tells no usage": ("steady", Answer.json(200, UNTOLD), INPUT + DELIVERED),
+    "died mid-stream": ("steady", Answer(chunks=[*BEGUN, CloseNow()]), TOLD_INPUT + DELIVERED),
+    "reset mid-stream": ("steady", Answer(chunks=[*BEGUN, Reset()]), TOLD_INPUT + DELIVERED),
+    "ended mid-stream": ("steady", Answer(chunks=BEGUN), TOLD_INPUT + DELIVERED),
+    "silent mid-stream": ("slow", Answer(chunks=[*BEGUN, WaitFor()]), TOLD_INPUT + DELIVERED),
+    "told an error mid-stream": ("steady", Answer(chunks=[*BEGUN, ERROR]), TOLD_INPUT + DELIVERED),
 }
+UNITS = ("requests", "prompts", "tokens")
 
 
 class Scene(NamedTuple):
@@ -103,18 +110,38 @@ def configuration(url: str, quota: dict[str, str]) -> dict[str, object]:
     found["models"] = [
         {"id": name, "class": "internal", "upstream": name} for name in ("steady", "slow", "lost")
     ]
+    found["tiers"] = {
+        "free": {"quota": windows(1000)},
+        "pro": {"quota": [*windows(1_000_000), {"unit": "concurrent", "limit": 8}]},
+        "enterprise": {"quota": windows(None)},
+    }
     return found
 
 
+def windows(limit: int | None) -> list[dict[str, object]]:
+    """One of each unit; tokens by two periods."""
+    daily: list[dict[str, object]] = [{"unit": unit, "period": "day", "limit": limit} for unit in UNITS]
+    return [*daily, {"unit": "tokens", "period": "month", "limit": limit and 10 * limit}]
+
+
+def use(caller: Caller) -> dict[tuple[str, str | None], int]:
+    """What is used of each window."""
+    return {(window["unit"], window["period"]): window["used"] for window in caller.quota()["windows"]}
+
+
 @contextmanager
-def counts(caller: Caller, expected: int) -> Iterator[None]:
-    """What happens within counts as many requests as `expected`."""
-    before = caller.used()
+def counts(caller: Caller, requests: int, tokens: int = 0) -> Iterator[None]:
+    """What happens within counts as so many requests, prompts and tokens, and holds no place afterwards."""
+    before = use(caller)
     yield
-    if expected:
-        # Use of a tier without limits is noted beside the request, and nobody waits for it.
-        eventually(lambda: caller.used() != before, "counted")
-    assert caller.used() == before + expected
+    expected = before | {
+        ("requests", "day"): before["requests", "day"] + requests,
+        ("prompts", "day"): before["prompts", "day"] + requests,
+        ("tokens", "day"): before["tokens", "day"] + tokens,
+        ("tokens", "month"): before["tokens", "month"] + tokens,
+    }
+    # Use of a tier without limits is noted beside the request, and nobody waits for it.
+    eventually(lambda: use(caller) == expected, f"{expected}, now {use(caller)}", 5)
 
 
 @pytest.mark.parametrize("what", GIVEN_BACK)
@@ -135,21 +162,25 @@ def test_gives_back_a_stream_whose_only_event_is_an_error(scene: Scene) -> None:
 
 @pytest.mark.parametrize("what", COUNTED)
 def test_counts_one_for_what_was_served(scene: Scene, what: str) -> None:
-    model, answer = COUNTED[what]
+    model, answer, tokens = COUNTED[what]
     scene.upstream.respond("/v1/messages", answer)
-    with counts(scene.caller, 1):
+    with counts(scene.caller, 1, tokens):
         assert scene.caller.ask(model=model, stream=True).status_code == 200
 
 
 def test_counts_one_when_the_client_leaves_before_the_first_byte(scene: Scene) -> None:
     scene.upstream.respond("/v1/messages", Answer.never())
-    with counts(scene.caller, 1), a_departure(scene), asked(scene.caller):
+    with counts(scene.caller, 1, INPUT), a_departure(scene), asked(scene.caller):
         scene.upstream.wait_for_requests(1)
 
 
 def test_counts_one_when_the_client_leaves_mid_stream(scene: Scene) -> None:
     scene.upstream.respond("/v1/messages", Answer(chunks=[*BEGUN, WaitFor()]))
-    with counts(scene.caller, 1), a_departure(scene), asked(scene.caller) as connection:
+    with (
+        counts(scene.caller, 1, TOLD_INPUT + DELIVERED),
+        a_departure(scene),
+        asked(scene.caller) as connection,
+    ):
         received = b""
         while BEGUN[-1] not in received:
             received += connection.recv(65536)
@@ -228,4 +259,8 @@ def test_counts_one_when_the_gateway_is_killed(shared_upstream: ScriptedUpstream
             os.kill(pid, signal.SIGKILL)
         shared_upstream.wait_until_client_closed()
     with Gateway(tmp_path, config) as gateway:
-        assert Caller(gateway.url, FREE).used() == 1
+        # What had been reserved stands.
+        used = use(Caller(gateway.url, FREE))
+    assert (used["requests", "day"], used["prompts", "day"]) == (1, 1)
+    # `max_tokens` of the request, and a bound of its input.
+    assert 100 + INPUT <= used["tokens", "day"] <= 200

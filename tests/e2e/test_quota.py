@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import redis
 
 from tests.servers.answers import default_answer
 from tests.servers.caller import APIS, Api, Caller
-from tests.servers.gateway import ENTERPRISE, FREE, PRO, Gateway, free_port, redis_server, settings
+from tests.servers.gateway import ENTERPRISE, FREE, PRO, Gateway, settings
 from tests.servers.scripted import Answer, Gate, Request, ScriptedUpstream, WaitFor
 from tests.servers.waiting import eventually
 
@@ -22,13 +21,13 @@ pytestmark = pytest.mark.requires("redis-server")
 PARALLEL, LIMIT = 64, 10
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def replicas(
-    redis_url: str, shared_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
+    redis_url: str, store: redis.Redis, upstream: ScriptedUpstream, tmp_path: Path
 ) -> Iterator[tuple[Gateway, Gateway]]:
-    config = settings(shared_upstream.url, quota={"redis_url": redis_url})
-    folder = tmp_path_factory.mktemp("replicas")
-    with Gateway(folder / "one", config) as one, Gateway(folder / "two", config) as two:
+    # New ones for each test: those that saw the store before it was emptied would write their counts into it.
+    config = settings(upstream.url, quota={"redis_url": redis_url})
+    with Gateway(tmp_path / "one", config) as one, Gateway(tmp_path / "two", config) as two:
         yield one, two
 
 
@@ -99,7 +98,7 @@ def test_the_counter_reads_as_in_the_seed(
     Caller(replicas[0].url, FREE).ask()
     Caller(replicas[1].url, FREE).ask()
     days.add(today())
-    (key,) = store.scan_iter("*")
+    (key,) = store.scan_iter("quota:*:????-??-??")
     assert key in {f"quota:{{fred}}:{day}" for day in days}
     assert store.get(key) == "2"
     # It lives to the end of the day, however busy the user is, and an hour more for what began before.
@@ -119,7 +118,7 @@ def test_the_request_after_the_last_is_told_when_to_come_back(
     assert answer.headers["x-should-retry"] == "false"
     assert abs(int(answer.headers["retry-after"]) - seconds_to_midnight()) <= 2
     error = answer.json()["error"]
-    assert error["type"] == "rate_limit_error"
+    assert error["type"] == {"messages": "billing_error", "chat/completions": "insufficient_quota"}[api]
     assert error["message"].startswith(
         "the free tier's quota of 10 requests per day is used up; it resets at "
     )
@@ -127,7 +126,7 @@ def test_the_request_after_the_last_is_told_when_to_come_back(
         assert answer.json()["type"] == "error"
         assert answer.json()["request_id"] == answer.headers["request-id"]
     else:
-        assert error["code"] == "rate_limit_exceeded"
+        assert error["code"] == "insufficient_quota"
     assert caller.used() == LIMIT
     assert len(upstream.requests) == LIMIT
 
@@ -184,41 +183,3 @@ def test_a_changed_limit_keeps_the_days_count(
             (window,) = caller.quota()["windows"]
             assert (window["limit"], window["used"]) == (limit, used)
             assert window["remaining"] == limit - used
-
-
-def test_without_its_store_the_gateway_says_try_again_and_recovers(
-    upstream: ScriptedUpstream, tmp_path: Path
-) -> None:
-    port = free_port()
-    with ExitStack() as stack:
-        with redis_server(tmp_path / "redis", port) as url:
-            config = settings(upstream.url, quota={"redis_url": url})
-            gateway = stack.enter_context(Gateway(tmp_path, config))
-            caller = Caller(gateway.url, FREE)
-            assert caller.ask().status_code == 200
-            assert caller.get("/health/ready").status_code == 200
-        assert_unavailable(caller, gateway)
-        # Without a limit nothing waits for the store.
-        assert Caller(gateway.url, ENTERPRISE).ask().status_code == 200
-        assert len(upstream.requests) == 2
-        with redis_server(tmp_path / "redis", port):
-            eventually(lambda: caller.get("/health/ready").status_code == 200, "ready again")
-            assert caller.ask().status_code == 200
-            assert caller.used() == 1
-        assert "Traceback" not in gateway.log()
-
-
-def assert_unavailable(caller: Caller, gateway: Gateway) -> None:
-    eventually(lambda: caller.get("/health/ready").status_code == 503, "not ready", timeout_s=2)
-    assert caller.get("/health").json() == {"status": "ok"}
-    checks = caller.get("/health/ready").json()["checks"]
-    assert checks["auth"] == "ok"
-    assert checks["store"] != "ok"
-    statuses: dict[Api, int] = {"messages": 529, "chat/completions": 503}
-    for api, status in statuses.items():
-        answer = caller.ask(api)
-        assert answer.status_code == status
-        assert 1 <= int(answer.headers["retry-after"]) <= 10
-        assert "x-should-retry" not in answer.headers
-        assert "quota cannot be read" in answer.json()["error"]["message"]
-    assert caller.get("/quota").status_code == 503

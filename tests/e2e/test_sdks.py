@@ -184,7 +184,7 @@ def test_a_used_up_quota_is_a_rate_limit_error_that_no_sdk_repeats(
     with _counted_chat(gateway, FREE) as (chat, attempts):
         with pytest.raises(openai.RateLimitError, match=told) as refused_chat:
             _ask_chat(chat)
-        assert refused_chat.value.code == "rate_limit_exceeded"
+        assert refused_chat.value.code == "insufficient_quota"
         assert len(attempts) == 1
     assert [request.path for request in upstream.requests] == ["/v1/messages"] * LIMIT + [
         "/v1/messages/count_tokens"

@@ -20,7 +20,7 @@ class Caller:
     def __init__(self, url: str, credential: str, header: Header = "x-api-key") -> None:
         self.url = url
         value = f"Bearer {credential}" if header == "authorization" else credential
-        self.headers = {header: value}
+        self.headers: dict[str, str] = {header: value}
 
     def ask(self, api: Api = "messages", model: str = "claude-3-opus", **members: Any) -> httpx.Response:
         """The answer to a small request; `members` are added to its body."""

@@ -20,6 +20,7 @@ _KINDS = {
 }
 _CODES = {"invalid_api_key", "permission_denied", "not_found", "request_too_large", "timeout"}
 _CODES |= {"rate_limit_exceeded", "overloaded", "not_supported", "upstream_error"}
+_CODES |= {"insufficient_quota", "quota_unavailable"}
 
 
 class Problem(NamedTuple):

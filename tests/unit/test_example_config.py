@@ -21,6 +21,7 @@ from llm_gateway.config.schema import (
     Settings,
     Tier,
     Upstream,
+    Weights,
     Window,
 )
 
@@ -60,6 +61,7 @@ def test_loads_as_it_is() -> None:
         ("tiers", Window),
         ("models", Model),
         ("models", Capabilities),
+        ("models", Weights),
         ("upstreams", Upstream),
         ("upstreams", Deadlines),
         ("routes", Route),

@@ -83,6 +83,52 @@ def test_tells_how_the_body_is_fitted_to_the_upstream(
     assert words in text
 
 
+QUOTA = """
+tiers:
+  free:
+    quota:
+      - {limit: 60, period: minute}
+      - {unit: tokens, period: month, limit: 50000000}
+      - {unit: concurrent, limit: 8}
+    on_store_failure: closed
+models:
+  - {id: heavy, class: internal, upstream: internal, weights: {requests: 3, prompts: 0, tokens: 2.5}}
+"""
+
+
+def test_tells_every_window_what_is_taken_from_it_and_what_holds_without_the_store(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(QUOTA)
+
+    text, _ = explain(load(ENVIRONMENT, str(file)), "free", "heavy", as_json=False)
+
+    rows = [line.partition("  ")[::2] for line in text.splitlines()]
+    told = {label: words.strip() for label, words in rows}
+    assert told["quota"] == "60 requests per minute; 50,000,000 tokens per month; 8 concurrent requests"
+    assert told["counts as"] == "requests: 3, prompts: 0, tokens: each as 2.5"
+    assert told["store down"] == "closed: requests are refused"
+
+
+def test_json_tells_every_window_too(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(QUOTA)
+
+    answer = json.loads(explain(load(ENVIRONMENT, str(file)), "free", "heavy", as_json=True)[0])
+
+    assert answer["windows"][1:] == [
+        {"unit": "tokens", "period": "month", "limit": 50_000_000},
+        {"unit": "concurrent", "period": None, "limit": 8},
+    ]
+    assert answer["weights"] == {"requests": 3, "prompts": 0, "tokens": 2.5}
+    assert answer["on_store_failure"] == "closed"
+
+
+def test_a_tier_without_a_limit_does_not_mind_the_store(settings: Settings) -> None:
+    text, _ = explain(settings, "enterprise", "claude-3-opus", as_json=False)
+
+    assert "goes on: nothing is limited" in text
+
+
 def test_json_holds_the_same(settings: Settings) -> None:
     text, status = explain(settings, "enterprise", "claude-opus-5-5", as_json=True)
 

@@ -9,6 +9,7 @@ from llm_gateway.config.environment import VARIABLES
 from llm_gateway.config.load import load
 from llm_gateway.config.schema import Capabilities, Profile, Settings
 from llm_gateway.errors import ConfigError
+from tests.servers.certificates import Authority
 
 KEYCLOAK = {"AUTH_PROVIDER": "keycloak", "KEYCLOAK_URL": "https://keycloak.example.org/realms/ai-hub"}
 GPT_4 = Capabilities(
@@ -395,7 +396,7 @@ class TestMistakes:
             "  free:\n"
             "    quota:\n"
             "      - limit: ten\n"
-            "        unit: tokens\n"
+            "        unit: lines\n"
             "      - 5\n"
             "      - {limit: -1}\n"
             "server: {port: 99999, prot: 1}\n"
@@ -405,10 +406,12 @@ class TestMistakes:
         assert problems(KEYCLOAK | {"LLM_GATEWAY_LOG_LEVEL": "loud", "INTERNAL_LLM_API": "grpc"}, file) == [
             'INTERNAL_LLM_API: expected one of openai, anthropic, auto, found "grpc"',
             'LLM_GATEWAY_LOG_LEVEL: expected one of "debug", "error", "info", "warning", found "loud"',
-            f'{file}:4: tiers.free.quota[0].limit: expected an integer >= 0 or null, found "ten"',
-            f'{file}:5: tiers.free.quota[0].unit: expected "requests", found "tokens"',
+            f"{file}:4: tiers.free.quota[0].limit: expected an integer >= 0 and <= 1e+15 or null, "
+            'found "ten"',
+            f'{file}:5: tiers.free.quota[0].unit: expected one of "concurrent", "prompts", "requests", '
+            '"tokens", found "lines"',
             f"{file}:6: tiers.free.quota[1]: expected a mapping of unit, period, limit, found a number",
-            f"{file}:7: tiers.free.quota[2].limit: expected an integer >= 0 or null, found -1",
+            f"{file}:7: tiers.free.quota[2].limit: expected an integer >= 0 and <= 1e+15 or null, found -1",
             f"{file}:8: server.port: expected an integer >= 0 and <= 65535, found 99999",
             f"{file}:8: server.prot: unknown setting; allowed here: host, port, workers, drain_s, "
             "public_url, log_level",
@@ -526,6 +529,54 @@ class TestMistakes:
         assert mistake in problem
 
     @pytest.mark.parametrize(
+        ("windows", "mistake"),
+        [
+            (
+                "{unit: concurrent, period: day, limit: 8}",
+                "[0].period: requests in flight are counted at this moment; leave the period of ",
+            ),
+            (
+                "{limit: 5}, {unit: requests, period: day}",
+                "[1]: counts requests per day, as quota[0] does; keep one",
+            ),
+            (
+                "{unit: tokens}, {unit: concurrent}, {unit: concurrent, limit: 2}",
+                "[2]: counts concurrent, as quota[1] does; keep one",
+            ),
+            (
+                "{unit: tokens, period: year}",
+                '[0].period: expected one of "day", "hour", "minute", "month", "week"',
+            ),
+            ("{limit: 1000000000000001}", "[0].limit: expected an integer >= 0 and <= 1e+15 or null"),
+        ],
+    )
+    def test_windows_that_cannot_be_counted(self, write: Any, windows: str, mistake: str) -> None:
+        (problem,) = problems(KEYCLOAK, write(f"tiers:\n  free: {{quota: [{windows}]}}\n"))
+
+        assert f":2: tiers.free.quota{mistake}" in problem
+
+    @pytest.mark.parametrize(
+        ("text", "path"),
+        [
+            ("models: [{id: gpt-4, weights: {requests: -1}}]", "models[0].weights.requests"),
+            ("models: [{id: gpt-4, weights: {prompts: 0.5}}]", "models[0].weights.prompts"),
+            ("models: [{id: gpt-4, weights: {tokens: .nan}}]", "models[0].weights.tokens"),
+            ("models: [{id: gpt-4, weights: {tokens: .inf}}]", "models[0].weights.tokens"),
+            ("tiers: {free: {on_store_failure: shut}}", "tiers.free.on_store_failure"),
+            ("quota: {replicas: 0}", "quota.replicas"),
+            ("quota: {lease_s: 0.5}", "quota.lease_s"),
+            ("quota: {local_for_s: -1}", "quota.local_for_s"),
+            ("quota: {cache_read_weight: 1.1}", "quota.cache_read_weight"),
+            ("quota: {reserved_output_tokens: -1}", "quota.reserved_output_tokens"),
+            ("quota: {timeout_s: 0}", "quota.timeout_s"),
+        ],
+    )
+    def test_amounts_that_make_no_sense(self, write: Any, text: str, path: str) -> None:
+        (problem,) = problems(KEYCLOAK, write(text))
+
+        assert f":1: {path}: expected " in problem
+
+    @pytest.mark.parametrize(
         "url",
         [
             "ftp://host",
@@ -547,6 +598,15 @@ class TestMistakes:
         (problem,) = problems(KEYCLOAK | {variable: url})
 
         assert problem.startswith(f"{variable}: expected a URL ")
+
+    def test_certificates_are_for_a_store_that_shows_one(self, write: Any, tmp_path: Path) -> None:
+        file = write(f"quota: {{redis_ca_file: {Authority(tmp_path / 'ca').ca_file}}}")
+
+        for scheme in ("rediss", "valkeys+cluster"):
+            load(KEYCLOAK | {"QUOTA_REDIS_URL": f"{scheme}://host"}, file)
+        (problem,) = problems(KEYCLOAK | {"QUOTA_REDIS_URL": "redis://host"}, file)
+
+        assert ":1: quota.redis_ca_file: the store's URL is not one of TLS" in problem
 
     def test_two_subscribers_with_one_key_or_one_name(self, write: Any) -> None:
         file = write(
@@ -605,7 +665,37 @@ class TestCoreSettings:
             "redis_ca_file": None,
             "sqlite_path": "var/gw/quota.sqlite3",
             "timezone": "UTC",
-            "timeout_s": 2.0,
+            "journal_folder": "var/gw/journal",
+            "timeout_s": 0.25,
+            "lease_s": 60.0,
+            "share": 1.0,
+            "local_for_s": 600.0,
+            "cache_read_weight": 0.1,
+            "reserved_output_tokens": 4096,
         }
         assert slice_["metrics"] == {"user_label": "pseudonym", "user_series": 1000}
         assert slice_["limits"] == {"exchanges": 10_000}
+
+    @pytest.mark.parametrize(
+        ("redis_url", "share"), [(None, 1 / 4), ("redis://host", 1 / 12)], ids=["a file", "a server"]
+    )
+    def test_a_workers_share_is_that_of_all_who_share_the_store(
+        self, write: Any, redis_url: str | None, share: float
+    ) -> None:
+        file = write("server: {workers: 4}\nquota: {replicas: 3}")
+
+        quota = core(load(KEYCLOAK | {"QUOTA_REDIS_URL": redis_url or ""}, file))["quota"]
+
+        assert quota["share"] == pytest.approx(share)
+
+    def test_without_a_folder_that_may_be_written_there_is_no_journal(self, write: Any) -> None:
+        file = write("")
+
+        settings = load(KEYCLOAK | {"LLM_GATEWAY_DATA_DIR": file})
+
+        assert core(settings)["quota"]["journal_folder"] is None
+
+    def test_a_command_leaves_the_journal_to_the_gateway(self) -> None:
+        slice_ = json.loads(core_settings(load(KEYCLOAK), journal=False))
+
+        assert slice_["quota"]["journal_folder"] is None

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from llm_gateway.config.load import load
 from llm_gateway.config.profiles import by_key
-from llm_gateway.config.schema import Settings
+from llm_gateway.config.schema import Settings, Weights
 from llm_gateway.errors import Fault
 from llm_gateway.policy.plan import Plan, Policy
 
@@ -201,6 +201,33 @@ def test_takes_the_windows_of_the_tier(tier: str, limit: int | None) -> None:
 
     assert (window.unit, window.period, window.limit) == ("requests", "day", limit)
     assert POLICY.windows(tier) == (window,)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "claude-3-opus",
+        "claude-3-opus-20240229",
+        "claude-opus-5-5",
+        "claude-opus-4-7",
+        "anthropic/claude-opus-9",
+    ],
+)
+def test_no_other_name_of_a_model_gets_round_its_weights(
+    tmp_path_factory: pytest.TempPathFactory, asked: str
+) -> None:
+    text = "models: [{id: claude-3-opus, weights: {requests: 5, tokens: 2}}]"
+    policy = Policy(settings_with(text, tmp_path_factory))
+
+    assert policy.plan("enterprise", asked).weights == Weights(requests=5, prompts=1, tokens=2)
+    assert policy.plan("enterprise", "claude-3-haiku").weights == Weights()
+
+
+def test_takes_from_the_tier_what_holds_without_the_store(tmp_path_factory: pytest.TempPathFactory) -> None:
+    policy = Policy(settings_with("tiers: {free: {on_store_failure: open}}", tmp_path_factory))
+
+    assert policy.plan("free", "gpt-4").on_store_failure == "open"
+    assert policy.plan("pro", "gpt-4").on_store_failure == "local"
 
 
 def test_unknown_tier_is_forbidden() -> None:

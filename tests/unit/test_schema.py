@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_gateway.config.convert import Mistakes, convert
-from llm_gateway.config.schema import SECRET_FIELDS, Auth, Model, Section, Server, Tier, Upstream
+from llm_gateway.config.schema import SECRET_FIELDS, Auth, Model, Section, Server, Tier, Upstream, Window
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -49,6 +49,24 @@ def test_fields_that_sound_secret_are_hidden() -> None:
     sound_secret = {name for name in names if name.endswith(("key", "secret", "token", "hash", "password"))}
 
     assert sound_secret <= SECRET_FIELDS
+
+
+@pytest.mark.parametrize(
+    ("raw", "unit", "period"),
+    [
+        ({}, "requests", "day"),
+        ({"unit": "tokens", "period": None}, "tokens", "day"),
+        ({"unit": "prompts", "period": "week"}, "prompts", "week"),
+        ({"unit": "concurrent"}, "concurrent", None),
+    ],
+)
+def test_a_window_without_a_period_is_the_days_but_for_concurrent_requests(
+    raw: dict[str, str | None], unit: str, period: str | None
+) -> None:
+    window = msgspec.convert(raw, Window)
+
+    assert (window.unit, window.period) == (unit, period)
+    assert msgspec.convert(msgspec.to_builtins(window), Window) == window
 
 
 @pytest.mark.parametrize("model_id", ["", "-x", "a b", "x\n", "x" * 129, "é"])

@@ -12,7 +12,9 @@ import msgspec
 from llm_gateway import pages
 from llm_gateway.asgi.endpoints import Endpoint, View
 from llm_gateway.asgi.gateway import Gateway
+from llm_gateway.asgi.readiness import StoreState, readiness
 from llm_gateway.asgi.types import Answer, Headers, Scope
+from llm_gateway.asgi.usage import usages
 from llm_gateway.auth.credential import credential
 from llm_gateway.config.schema import Dialect
 from llm_gateway.errors import Fault
@@ -88,17 +90,7 @@ async def _model(gateway: Gateway, scope: Scope, endpoint: Endpoint) -> Answer:
 async def _quota(gateway: Gateway, scope: Scope, _endpoint: Endpoint) -> Answer:
     subscriber = await _subscriber(gateway, scope)
     counts = await gateway.core.counts(subscriber.user, gateway.policy.windows(subscriber.tier))
-    windows = [
-        {
-            "unit": unit,
-            "period": period,
-            "limit": limit,
-            "used": used,
-            "remaining": None if limit is None else max(0, limit - used),
-            "resets_at": datetime.fromtimestamp(resets_at_s, UTC),
-        }
-        for unit, period, limit, used, resets_at_s in counts
-    ]
+    windows = usages(counts)
     models = [model.id for model in gateway.policy.models(subscriber.tier)]
     return _json({"user": subscriber.user, "tier": subscriber.tier, "windows": windows, "models": models})
 
@@ -108,9 +100,10 @@ async def _health(_gateway: Gateway, _scope: Scope, _endpoint: Endpoint) -> Answ
 
 
 async def _ready(gateway: Gateway, _scope: Scope, _endpoint: Endpoint) -> Answer:
-    checks = {"store": await gateway.core.store_state(), "auth": gateway.authenticator.state()}
-    ready = all(state == "ok" for state in checks.values())
-    return _json({"status": "ok" if ready else "unavailable", "checks": checks}, 200 if ready else 503)
+    store = StoreState(*await gateway.core.store_state())
+    auth = gateway.authenticator.state()
+    status, body = readiness(gateway.settings.tiers, store, auth, datetime.now(UTC))
+    return _json(body, status)
 
 
 async def _metrics(gateway: Gateway, scope: Scope, _endpoint: Endpoint) -> Answer:

@@ -6,8 +6,7 @@ from typing import Any
 from llm_gateway.auth.refusal import refusal
 from llm_gateway.config.schema import Auth, Tier
 from llm_gateway.errors import Fault
-
-_MAX_USER_BYTES = 255
+from llm_gateway.subscriber import USER_BYTES
 
 
 class ClaimRules:
@@ -23,7 +22,7 @@ class ClaimRules:
     def user(self, claims: Mapping[str, Any]) -> str:
         """Returns the user's id, 1 to 255 bytes of UTF-8. Raises: `unauthenticated` if there is none."""
         user = lookup(claims, self._user)
-        if not isinstance(user, str) or not 0 < len(user.encode()) <= _MAX_USER_BYTES:
+        if not isinstance(user, str) or not 0 < len(user.encode()) <= USER_BYTES:
             raise refusal("no usable user claim")
         return user
 

@@ -1,7 +1,8 @@
 """Arguments → what to run."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
+from typing import get_args
 
 import msgspec
 
@@ -10,8 +11,11 @@ from llm_gateway.cli import console
 from llm_gateway.config import load
 from llm_gateway.config.convert import Mistakes, convert
 from llm_gateway.config.document import dotted
-from llm_gateway.config.schema import Server, Settings
+from llm_gateway.config.schema import Amount, Period, Server, Settings, Unit, Window
 from llm_gateway.errors import ConfigError
+from llm_gateway.subscriber import USER_BYTES
+
+_REASON_CHARACTERS = 500
 
 Command = Callable[[], int]
 
@@ -44,8 +48,35 @@ def parse(words: list[str]) -> Command:
     explain.add_argument("--json", action="store_true", help="print JSON")
     explain.set_defaults(run=_explain)
 
+    _quota(commands.add_parser("quota", help="show or set what a user has used"))
+
     arguments = parser.parse_args(words)
     return lambda: arguments.run(arguments)
+
+
+def _quota(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    show = actions.add_parser("show", help="show what a user has used, and who changed it by hand")
+    _config(show)
+    show.add_argument("user", type=_user, help="the user's id, as the token or the settings have it")
+    show.add_argument(
+        "--tier", help="show the limits of this tier (default: that of the settings' subscriber)"
+    )
+    show.add_argument("--json", action="store_true", help="print JSON")
+    show.set_defaults(run=_quota_show)
+
+    change = actions.add_parser("set", help="set what a user has used, at once and for all gateways")
+    _config(change)
+    change.add_argument("user", type=_user, help="the user's id, as the token or the settings have it")
+    change.add_argument(
+        "--unit", required=True, choices=[unit for unit in get_args(Unit) if unit != "concurrent"]
+    )
+    change.add_argument("--period", required=True, choices=get_args(Period))
+    change.add_argument(
+        "--used", required=True, type=_amount, help="what is to be used of the current period"
+    )
+    change.add_argument("--reason", required=True, type=_reason, help="a line for those who ask later")
+    change.set_defaults(run=_quota_set)
 
 
 def _config(parser: ArgumentParser) -> None:
@@ -91,3 +122,42 @@ def _explain(arguments: Namespace) -> int:
     text, status = explain(settings, arguments.tier, arguments.model, arguments.json)
     console.say(text)
     return status
+
+
+def _user(text: str) -> str:
+    # What is no UTF-8 comes as lone surrogates.
+    if (
+        0 < len(text.encode(errors="surrogatepass")) <= USER_BYTES
+        and text == text.encode(errors="replace").decode()
+    ):
+        return text
+    raise ArgumentTypeError(f"expected 1 to {USER_BYTES} bytes of UTF-8")
+
+
+def _amount(text: str) -> int:
+    try:
+        return msgspec.convert(text, Amount, strict=False)
+    except msgspec.ValidationError:
+        raise ArgumentTypeError(f"expected an integer from 0 to 10^15, found {text[:20]!r}") from None
+
+
+def _reason(text: str) -> str:
+    if not text.strip() or not text.isprintable() or len(text) > _REASON_CHARACTERS:
+        raise ArgumentTypeError(f"expected one line of 1 to {_REASON_CHARACTERS} printable characters")
+    return text.strip()
+
+
+def _quota_show(arguments: Namespace) -> int:
+    from llm_gateway.cli import quota
+
+    settings = load.from_process(arguments.config)
+    return quota.show(settings, arguments.user, arguments.tier, arguments.json)
+
+
+def _quota_set(arguments: Namespace) -> int:
+    from llm_gateway.cli import quota
+
+    settings = load.from_process(arguments.config)
+    window = Window(unit=arguments.unit, period=arguments.period)
+    change = quota.Change(window=window, used=arguments.used, reason=arguments.reason)
+    return quota.set_used(settings, arguments.user, change)

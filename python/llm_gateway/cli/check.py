@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-import tempfile
+from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 import httpx
@@ -10,7 +10,8 @@ import httpx
 from llm_gateway._core import Core
 from llm_gateway.auth import authenticator
 from llm_gateway.cli import console
-from llm_gateway.config.core import core_settings
+from llm_gateway.cli.core import opened
+from llm_gateway.config import folders
 from llm_gateway.config.defaults import KEYED_UPSTREAMS
 from llm_gateway.config.schema import Settings, Upstream
 from llm_gateway.errors import Fault
@@ -40,23 +41,15 @@ def run(settings: Settings) -> int:
 
 async def _states(settings: Settings) -> list[tuple[str, _State]]:
     names = ["auth", "quota store", *(f"upstream {name}" for name in settings.upstreams)]
-    with tempfile.TemporaryDirectory() as folder:
-        core = _core(settings, folder)
+    async with AsyncExitStack() as stack:
+        core: Core | Fault
         try:
-            upstreams = (_upstream(name, upstream, core) for name, upstream in settings.upstreams.items())
-            states = await asyncio.gather(_auth(settings), _store(core), *upstreams)
-        finally:
-            if not isinstance(core, Fault):
-                await asyncio.to_thread(core.stop)
+            core = await stack.enter_async_context(opened(settings))
+        except Fault as fault:
+            core = fault
+        upstreams = (_upstream(name, upstream, core) for name, upstream in settings.upstreams.items())
+        states = await asyncio.gather(_auth(settings), _store(settings, core), *upstreams)
     return list(zip(names, states, strict=True))
-
-
-def _core(settings: Settings, folder: str) -> Core | Fault:
-    """A core of these settings, or why there can be none."""
-    try:
-        return Core(core_settings(settings), folder, 1.0, asyncio.get_running_loop(), Fault)
-    except Fault as fault:
-        return fault
 
 
 async def _auth(settings: Settings) -> _State:
@@ -70,11 +63,17 @@ async def _auth(settings: Settings) -> _State:
     return _State(state == "ok", state + where)
 
 
-async def _store(core: Core | Fault) -> _State:
+async def _store(settings: Settings, core: Core | Fault) -> _State:
     if isinstance(core, Fault):
         return _State(False, core.message)
-    state = await core.store_state()
-    return _State(state == "ok", state)
+    text, *_ = await core.store_state()
+    problem = folders.problem_with(folders.journal(settings))
+    if text != "ok" or problem is None:
+        return _State(text == "ok", text)
+    advice = "set LLM_GATEWAY_DATA_DIR to a folder that may be written"
+    return _State(
+        True, f"ok, but what waits for it while it is down is not kept on disk: {problem}; {advice}"
+    )
 
 
 async def _upstream(name: str, upstream: Upstream, core: Core | Fault) -> _State:

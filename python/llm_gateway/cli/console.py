@@ -17,6 +17,12 @@ def complain(text: str) -> None:
     sys.stderr.flush()
 
 
+def record(line: str) -> None:
+    """Prints a line for machines to standard error, as it is."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
 def strong(text: str) -> str:
     """The text, to be seen first."""
     return _coloured(text, _BOLD, sys.stdout.isatty())

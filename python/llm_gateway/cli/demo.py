@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from llm_gateway.cli import console, demo_settings, request_line
+from llm_gateway.cli import console, demo_settings, request_line, wording
 from llm_gateway.config import load
 from llm_gateway.config.schema import Settings
 
@@ -108,7 +108,7 @@ def _name_backends(settings: Settings, scripted: list[str]) -> None:
 
 def _quota(settings: Settings, tier: str) -> str:
     limits = [window for window in settings.tiers[tier].quota if window.limit is not None]
-    return ", ".join(f"{window.limit} {window.unit} a {window.period}" for window in limits) or "no limit"
+    return ", ".join(map(wording.window, limits)) or "no limit"
 
 
 def _follow(gateway: Process, upstream: Process | None, log_file: Path) -> None:

@@ -3,12 +3,20 @@
 import json
 from urllib.parse import urlsplit
 
+import msgspec
+
+from llm_gateway.cli import wording
 from llm_gateway.config import profiles
-from llm_gateway.config.schema import Apis, Dialect, Settings, Window
+from llm_gateway.config.schema import Apis, Dialect, OnStoreFailure, Settings
 from llm_gateway.errors import Fault
 from llm_gateway.policy.plan import Plan, Policy
 
 _APIS: dict[Dialect, str] = {"anthropic": "messages", "openai": "chat completions"}
+_WITHOUT_STORE: dict[OnStoreFailure, str] = {
+    "local": "goes on from the last known counts, with each worker's share of what is left",
+    "closed": "requests are refused",
+    "open": "requests are let in, and counted afterwards",
+}
 
 
 def explain(settings: Settings, tier: str, model: str, as_json: bool) -> tuple[str, int]:
@@ -34,7 +42,9 @@ def _table(plan: Plan, hosts: list[str], wire: dict[str, object]) -> str:
         ("APIs", _apis(plan.apis)),
         ("profile", f"{plan.profile}: {_profile(wire)}"),
         ("body", _body(plan)),
-        ("quota", "; ".join(map(_window, plan.windows)) or "none"),
+        ("quota", "; ".join(map(wording.window, plan.windows)) or "none"),
+        ("counts as", _weights(plan)),
+        ("store down", _without_store(plan)),
         *(("why" if number == 0 else "", reason) for number, reason in enumerate(plan.why)),
     ]
     width = max(len(label) for label, _ in rows)
@@ -58,6 +68,8 @@ def _json(plan: Plan, hosts: list[str], wire: dict[str, object]) -> str:
                 {"unit": window.unit, "period": window.period, "limit": window.limit}
                 for window in plan.windows
             ],
+            "weights": msgspec.to_builtins(plan.weights),
+            "on_store_failure": plan.on_store_failure,
             "why": plan.why,
         },
         indent=2,
@@ -95,6 +107,13 @@ def _body(plan: Plan) -> str:
     return f"adapted: {plan.asked} is of another class, so what {plan.model} cannot do is changed or left out"
 
 
-def _window(window: Window) -> str:
-    limit = "unlimited" if window.limit is None else f"{window.limit:,}"
-    return f"{limit} {window.unit} per {window.period}"
+def _weights(plan: Plan) -> str:
+    weights = plan.weights
+    each = "each" if weights.tokens == 1 else f"each as {weights.tokens:g}"
+    return f"requests: {weights.requests}, prompts: {weights.prompts}, tokens: {each}"
+
+
+def _without_store(plan: Plan) -> str:
+    if all(window.limit is None for window in plan.windows):
+        return "goes on: nothing is limited"
+    return f"{plan.on_store_failure}: {_WITHOUT_STORE[plan.on_store_failure]}"

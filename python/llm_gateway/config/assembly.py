@@ -159,7 +159,9 @@ class Assembly:
         return {"anthropic", "openai", *self._raw_upstreams}
 
     def _tiers(self) -> dict[str, Tier]:
-        return self._laid_over("tiers", self._named("tiers"), defaults.tiers(), Tier)
+        tiers = self._laid_over("tiers", self._named("tiers"), defaults.tiers(), Tier)
+        consistency.check_windows(tiers, self.mistakes)
+        return tiers
 
     def _tier_names(self) -> set[str]:
         return {*defaults.tiers(), *layers.mapping(self._data.get("tiers"))}

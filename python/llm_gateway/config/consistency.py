@@ -10,14 +10,23 @@ import zoneinfo
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
+from llm_gateway.config import redis_url
 from llm_gateway.config.convert import Mistakes, Path
-from llm_gateway.config.schema import ITSELF, Auth, ConfiguredSubscriber, Model, Quota, Route, Upstream
+from llm_gateway.config.schema import (
+    ITSELF,
+    Auth,
+    ConfiguredSubscriber,
+    Model,
+    Quota,
+    Route,
+    Tier,
+    Upstream,
+)
+from llm_gateway.subscriber import USER_BYTES
 
 PlacedModel = tuple[Path, Model]
 PlacedRoute = tuple[Path, Route]
 
-_REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+unix", "valkey", "valkeys", "valkey+unix")
-_USER_BYTES = 255
 _SECRET = re.compile(r"[\x21-\x7e]+")
 
 
@@ -110,6 +119,22 @@ def check_tier_names(names: Iterable[tuple[Path, str]], tiers: Collection[str], 
     mistakes.extend((path, _unknown("tier", name, tiers)) for path, name in names if name not in tiers)
 
 
+def check_windows(tiers: Mapping[str, Tier], mistakes: Mistakes) -> None:
+    """Every window of a tier counts something of its own, for a period if it can have one."""
+    for name, tier in tiers.items():
+        places: dict[tuple[str, str | None], int] = {}
+        for index, window in enumerate(tier.quota):
+            path: Path = ("tiers", name, "quota", index)
+            if window.unit == "concurrent" and window.period is not None:
+                text = "requests in flight are counted at this moment; leave the period of `concurrent` out"
+                mistakes.append(((*path, "period"), text))
+                continue
+            first = places.setdefault((window.unit, window.period), index)
+            if first != index:
+                what = f"{window.unit} per {window.period}" if window.period else window.unit
+                mistakes.append((path, f"counts {what}, as quota[{first}] does; keep one"))
+
+
 def check_auth(auth: Auth, mistakes: Mistakes) -> None:
     """A provider that verifies tokens knows whose."""
     if auth.provider != "keys" and auth.issuer is None:
@@ -133,8 +158,8 @@ def check_subscribers(subscribers: Sequence[ConfiguredSubscriber], mistakes: Mis
             mistakes.append((path, f'give "{subscriber.user}" either `key` or `key_hash`, and not both'))
             continue
         check_secret((*path, "key"), subscriber.key, mistakes)
-        if len(subscriber.user.encode(errors="surrogatepass")) > _USER_BYTES:
-            mistakes.append(((*path, "user"), f"expected at most {_USER_BYTES} bytes of UTF-8, found more"))
+        if len(subscriber.user.encode(errors="surrogatepass")) > USER_BYTES:
+            mistakes.append(((*path, "user"), f"expected at most {USER_BYTES} bytes of UTF-8, found more"))
         key = subscriber.key_hash or f"sha256:{hashlib.sha256((subscriber.key or '').encode()).hexdigest()}"
         if subscriber.user in users:
             text = f'"{subscriber.user}" is already subscribers[{users[subscriber.user]}]; keep one'
@@ -150,10 +175,13 @@ def check_quota(quota: Quota, mistakes: Mistakes) -> None:
     if not _is_time_zone(quota.timezone):
         text = f'unknown time zone "{quota.timezone}"; use a name like Europe/Berlin'
         mistakes.append((("quota", "timezone"), text))
-    if quota.redis_url is not None and not _is_redis_url(quota.redis_url):
-        schemes = ", ".join(_REDIS_SCHEMES)
-        text = f"expected a URL like redis://host:6379 (schemes: {schemes}), found another (hidden)"
-        mistakes.append((("quota", "redis_url"), text))
+    if quota.redis_url is not None and (problem := redis_url.problem_with(quota.redis_url)):
+        mistakes.append((("quota", "redis_url"), problem))
+    if quota.redis_ca_file and quota.redis_url and not redis_url.is_encrypted(quota.redis_url):
+        text = (
+            "the store's URL is not one of TLS, so nothing shows a certificate; use rediss:// or leave it out"
+        )
+        mistakes.append((("quota", "redis_ca_file"), text))
     check_ca_file(("quota", "redis_ca_file"), quota.redis_ca_file, mistakes)
 
 
@@ -161,15 +189,6 @@ def _is_time_zone(name: str) -> bool:
     try:
         return name == "UTC" or bool(zoneinfo.ZoneInfo(name))
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-
-
-def _is_redis_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        place = parts.path if "unix" in parts.scheme else parts.hostname
-        return parts.scheme in _REDIS_SCHEMES and bool(place)
-    except ValueError:
         return False
 
 

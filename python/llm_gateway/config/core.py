@@ -4,12 +4,15 @@ import os
 
 import msgspec
 
-from llm_gateway.config import profiles
+from llm_gateway.config import folders, profiles
 from llm_gateway.config.schema import Settings
 
 
-def core_settings(settings: Settings) -> bytes:
-    """JSON with `upstreams`, `profiles`, `quota`, `metrics` and `limits`; holds secrets, so never logged."""
+def core_settings(settings: Settings, *, journal: bool = True) -> bytes:
+    """JSON with `upstreams`, `profiles`, `quota`, `metrics` and `limits`; holds secrets, so never logged.
+
+    Without `journal` nothing is kept on disk until the store takes it: for commands, which wait themselves.
+    """
     return msgspec.json.encode(
         {
             "upstreams": {
@@ -28,13 +31,7 @@ def core_settings(settings: Settings) -> bytes:
                 for name, upstream in settings.upstreams.items()
             },
             "profiles": profiles.by_key(settings),
-            "quota": {
-                "redis_url": settings.quota.redis_url,
-                "redis_ca_file": settings.quota.redis_ca_file,
-                "sqlite_path": os.path.join(settings.data_dir, "quota.sqlite3"),
-                "timezone": settings.quota.timezone,
-                "timeout_s": settings.quota.timeout_s,
-            },
+            "quota": _quota(settings, folders.journal(settings) if journal else None),
             "metrics": {
                 "user_label": settings.metrics.user_label,
                 "user_series": settings.metrics.user_series,
@@ -42,3 +39,24 @@ def core_settings(settings: Settings) -> bytes:
             "limits": {"exchanges": settings.limits.exchanges},
         }
     )
+
+
+def _quota(settings: Settings, journal_folder: str | None) -> dict[str, object]:
+    quota = settings.quota
+    if journal_folder is not None and folders.problem_with(journal_folder):
+        journal_folder = None
+    # Workers share a file on one machine only; of a server each gateway takes its part.
+    sharing = settings.server.workers * (1 if quota.redis_url is None else quota.replicas)
+    return {
+        "redis_url": quota.redis_url,
+        "redis_ca_file": quota.redis_ca_file,
+        "sqlite_path": os.path.join(settings.data_dir, "quota.sqlite3"),
+        "journal_folder": journal_folder,
+        "timezone": quota.timezone,
+        "timeout_s": quota.timeout_s,
+        "lease_s": quota.lease_s,
+        "share": 1 / sharing,
+        "local_for_s": quota.local_for_s,
+        "cache_read_weight": quota.cache_read_weight,
+        "reserved_output_tokens": quota.reserved_output_tokens,
+    }

@@ -8,16 +8,21 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from llm_gateway.subscriber import USER_BYTES
+
 Dialect = Literal["anthropic", "openai"]
 Apis = Literal["auto"] | Annotated[tuple[Dialect, ...], Meta(min_length=1)]
 ServerKind = Literal["vllm", "openai", "anthropic"]
-Unit = Literal["requests"]
-Period = Literal["day"]
+Unit = Literal["requests", "prompts", "tokens", "concurrent"]
+Period = Literal["minute", "hour", "day", "week", "month"]
+OnStoreFailure = Literal["local", "closed", "open"]
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 ModelId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}\Z")]
 Seconds = Annotated[float, Meta(gt=0)]
 Tokens = Annotated[int, Meta(gt=0)]
+# Every store counts exactly up to here; Redis' scripts reckon in floating point.
+Amount = Annotated[int, Meta(ge=0, le=10**15)]
 BetaGlob = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]*\*?\Z", min_length=1)]
 
 # The target of a route that leaves the requested name as it is.
@@ -39,11 +44,21 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Window(Section, frozen=True, kw_only=True):
-    """At most `limit` of `unit` per `period`; `limit: null` counts without refusing."""
+    """At most `limit` of `unit` per `period`; `limit: null` counts without refusing.
+
+    Units: `requests` to a model, `prompts` (those that a person typed: the last message is no tool's result),
+    `tokens` (input and output), `concurrent` (requests in flight). Periods are those of the calendar in
+    `quota.timezone`; without one it is the day, and `concurrent` has none.
+    """
 
     unit: Unit = "requests"
-    period: Period = "day"
-    limit: Annotated[int, Meta(ge=0)] | None = None
+    period: Period | None = None
+    limit: Amount | None = None
+
+    def __post_init__(self) -> None:
+        # Here, so that nobody behind it has to know what a window without a period means.
+        if self.period is None and self.unit != "concurrent":
+            msgspec.structs.force_setattr(self, "period", "day")
 
 
 class Route(Section, frozen=True, kw_only=True):
@@ -62,7 +77,9 @@ class Tier(Section, frozen=True, kw_only=True):
     """A class of limits. `models` holds classes (`internal`, `haiku`), model ids or globs (`"*"`).
 
     `routes` go before those of all tiers. `otherwise` (a model id or a class) serves the names that no route
-    and no class decides; without it they are refused.
+    and no class decides; without it they are refused. `on_store_failure` holds while the quota store does not
+    answer: `local` goes on from the last known counts with this worker's share of what is left, `closed`
+    refuses, `open` lets everybody in. It concerns windows with a limit only.
     """
 
     rank: int = 0
@@ -70,6 +87,7 @@ class Tier(Section, frozen=True, kw_only=True):
     quota: tuple[Window, ...] = ()
     routes: tuple[Route, ...] = ()
     otherwise: str | None = None
+    on_store_failure: OnStoreFailure = "local"
 
 
 class Capabilities(Section, frozen=True, kw_only=True):
@@ -117,12 +135,20 @@ class Profile(Capabilities, frozen=True, kw_only=True):
     send_user: bool | None = None
 
 
+class Weights(Section, frozen=True, kw_only=True):
+    """What one request counts as, one prompt, one token: a dear model may use up more than a cheap one."""
+
+    requests: Annotated[int, Meta(ge=0, le=1_000_000)] = 1
+    prompts: Annotated[int, Meta(ge=0, le=1_000_000)] = 1
+    tokens: Annotated[float, Meta(ge=0, le=1_000_000)] = 1.0
+
+
 class Model(Section, frozen=True, kw_only=True):
     """One model of the catalogue.
 
     `wire` is its name at the upstream (default: the id). `aliases` are other names (exact or glob) that mean
     this model. `model_class` (in YAML: `class`) groups models for tiers and routes. `tokenizer_file` is its
-    Hugging Face `tokenizer.json`, by which tokens are counted here.
+    Hugging Face `tokenizer.json`, by which tokens are counted here. `weights` say what its use counts as.
     """
 
     id: ModelId
@@ -132,6 +158,7 @@ class Model(Section, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     capabilities: Capabilities = Capabilities()
     tokenizer_file: str | None = None
+    weights: Weights = Weights()
 
 
 class Deadlines(Section, frozen=True, kw_only=True):
@@ -195,19 +222,36 @@ class Auth(Section, frozen=True, kw_only=True):
 class ConfiguredSubscriber(Section, frozen=True, kw_only=True):
     """A subscriber of `provider: keys`: exactly one of `key` and `key_hash` (`sha256:` and 64 hex digits)."""
 
-    user: Annotated[str, Meta(min_length=1, max_length=255)]
+    user: Annotated[str, Meta(min_length=1, max_length=USER_BYTES)]
     tier: Name
     key: str | None = None
     key_hash: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")] | None = None
 
 
 class Quota(Section, frozen=True, kw_only=True):
-    """Where use is counted: Redis or Valkey if `redis_url` is set, else SQLite in the data directory."""
+    """Where use is counted: Redis or Valkey if `redis_url` is set, else SQLite in the data directory.
+
+    `timeout_s` is what all calls to the store together may add to one request. `lease_s` is how long what a
+    request holds outlives its gateway without a sign of life: after that its place among concurrent requests
+    is free again.
+
+    While the store does not answer: `replicas` is how many gateways share it, so that each worker of each
+    gives out its part of what is left and not more; a tier that goes on alone does so for `local_for_s`.
+
+    Tokens: one that was read from a cache counts `cache_read_weight`. How long an answer gets is not known
+    before it is there: `reserved_output_tokens` of its limit are reserved (null: all of it), and corrected to
+    what was used. A limit is often far above what is needed; reserved whole, it would keep others out.
+    """
 
     redis_url: str | None = None
     redis_ca_file: str | None = None
     timezone: str = "UTC"
-    timeout_s: Seconds = 2.0
+    timeout_s: Seconds = 0.25
+    lease_s: Annotated[float, Meta(ge=1)] = 60.0
+    replicas: Annotated[int, Meta(ge=1)] = 2
+    local_for_s: Annotated[float, Meta(ge=0)] = 600.0
+    cache_read_weight: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    reserved_output_tokens: Annotated[int, Meta(ge=0)] | None = 4096
 
 
 class Limits(Section, frozen=True, kw_only=True):

@@ -7,7 +7,18 @@ from typing import NamedTuple
 import msgspec
 
 from llm_gateway.config import profiles
-from llm_gateway.config.schema import ITSELF, Apis, Model, Route, Settings, Tier, Upstream, Window
+from llm_gateway.config.schema import (
+    ITSELF,
+    Apis,
+    Model,
+    OnStoreFailure,
+    Route,
+    Settings,
+    Tier,
+    Upstream,
+    Weights,
+    Window,
+)
 from llm_gateway.errors import Fault
 from llm_gateway.policy.catalogue import Catalogue, classify, internal_aliases, is_well_formed, plain
 from llm_gateway.policy.routes import first_match, is_glob
@@ -24,7 +35,8 @@ _ECHOED_CHARACTERS = 64
 class Plan(msgspec.Struct, frozen=True):
     """What was decided. `asked` is the name as it came, `model` the id that serves it (`x-gateway-model`),
     `wire_model` the name to send upstream, `profile` the key of what it can do (`config/profiles.py`).
-    `adapt`: a model of another class was asked for, so the body is fitted to this one. `from_label` and
+    `adapt`: a model of another class was asked for, so the body is fitted to this one. `weights` say what the
+    request counts as in `windows`, `on_store_failure` what holds while it cannot be counted. `from_label` and
     `to_label` stand for `asked` and `model` in metrics: there are never more than some hundreds of them.
     `why` are the reasons, for people.
     """
@@ -38,6 +50,8 @@ class Plan(msgspec.Struct, frozen=True):
     profile: str
     adapt: bool
     windows: tuple[Window, ...]
+    weights: Weights
+    on_store_failure: OnStoreFailure
     from_label: str
     to_label: str
     why: tuple[str, ...]
@@ -114,6 +128,8 @@ class Policy:
             profile=self._profile(model),
             adapt=self._is_of_another_class(asked, model),
             windows=tier.quota,
+            weights=self._weights(model),
+            on_store_failure=tier.on_store_failure,
             from_label=self._label(asked),
             to_label=self._label(model.id),
             why=why,
@@ -122,6 +138,12 @@ class Policy:
     def _profile(self, model: Model) -> str:
         known = self._catalogue.configured(model)
         return profiles.of_upstream(model.upstream) if known is None else profiles.of_model(known.id)
+
+    def _weights(self, model: Model) -> Weights:
+        # Nobody gets round the weights of a model by one of its other names, or by an older one of its class.
+        same_class = self._catalogue.of_class(model.model_class)
+        known = self._catalogue.configured(model) or next(iter(same_class), model)
+        return known.weights
 
     def _is_of_another_class(self, asked: str, served: Model) -> bool:
         wanted = self._catalogue.find(asked)

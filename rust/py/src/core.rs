@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
-use quota::Window;
+use quota::{Count, Period, Window};
 use relay::runtime::Job;
 use wire::Operation;
 
@@ -16,7 +16,7 @@ use crate::exchange::Exchange;
 use crate::failure;
 use crate::future::Completion;
 use crate::shared::Shared;
-use crate::window::PlannedWindow;
+use crate::window::{self, PlannedWindow};
 
 /// A worker's relay: its thread, upstreams, quota store and metrics.
 #[pyclass(frozen)]
@@ -59,36 +59,65 @@ impl Core {
         user: String,
         windows: Vec<PlannedWindow>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let windows: Vec<_> = windows
-            .into_iter()
-            .map(Window::try_from)
-            .collect::<PyResult<_>>()?;
+        let windows = window::windows(windows)?;
         self.ask(py, move |core, completion| {
             Box::pin(async move {
                 let counts = core.counts(&user, &windows).await;
-                completion.resolve(counts.map(|counts| {
-                    counts
-                        .into_iter()
-                        .map(|count| {
-                            let window = count.window;
-                            let (unit, period) = (window.unit.as_str(), window.period.as_str());
-                            (unit, period, count.limit, count.used, count.resets_at_s)
-                        })
-                        .collect::<Vec<_>>()
-                }));
+                let row = |count: Count| {
+                    let Window {
+                        unit,
+                        period,
+                        limit,
+                    } = count.window;
+                    let period = period.map(Period::as_str);
+                    (unit.as_str(), period, limit, count.used, count.resets_at_s)
+                };
+                completion
+                    .resolve(counts.map(|counts| counts.into_iter().map(row).collect::<Vec<_>>()));
             })
         })
     }
 
-    /// A future of the quota store's state: `ok`, or what is wrong with it.
+    /// A future of `(text, local, down_s, waiting, journal_failed)`.
     fn store_state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.ask(py, |core, completion| {
             Box::pin(async move {
                 let state = core.store_state().await;
-                completion.resolve(Ok(
-                    state.map_or_else(|error| error.to_string(), |()| "ok".into())
-                ));
+                let text = state
+                    .failure
+                    .map_or_else(|| "ok".into(), |error| error.to_string());
+                completion.resolve(Ok((
+                    text,
+                    state.local,
+                    state.down_for.as_secs_f64(),
+                    state.waiting,
+                    state.journal_failed,
+                )));
             })
+        })
+    }
+
+    /// A future of what was used of a window before it was set to `used`.
+    fn set_quota<'py>(
+        &self,
+        py: Python<'py>,
+        user: String,
+        window: PlannedWindow,
+        used: u64,
+        note: String,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let window = Window::try_from(window)?;
+        self.ask(py, move |core, completion| {
+            Box::pin(async move {
+                completion.resolve(core.set_quota(&user, window, used, note).await);
+            })
+        })
+    }
+
+    /// A future of the notes of a user's `set_quota`.
+    fn quota_notes<'py>(&self, py: Python<'py>, user: String) -> PyResult<Bound<'py, PyAny>> {
+        self.ask(py, move |core, completion| {
+            Box::pin(async move { completion.resolve(core.quota_notes(&user).await) })
         })
     }
 

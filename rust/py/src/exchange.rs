@@ -7,8 +7,8 @@ use fault::{Fault, Kind};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use quota::Window;
-use relay::exchange::{Asked, Plan, run};
+use relay::exchange::{Asked, run};
+use relay::plan::Plan;
 use relay::record::{Outcome, Record};
 use wire::{Operation, Peek};
 
@@ -16,7 +16,7 @@ use crate::failure::{self, AnswerParts};
 use crate::future::Completion;
 use crate::send::AsgiClient;
 use crate::shared::Shared;
-use crate::window::PlannedWindow;
+use crate::window::{self, PlannedWeights, PlannedWindow};
 
 /// What was found in a body, and the body.
 #[pyclass(frozen)]
@@ -55,6 +55,8 @@ pub(crate) struct PlanArgument {
     profile: String,
     adapt: bool,
     windows: Vec<PlannedWindow>,
+    weights: PlannedWeights,
+    on_store_failure: String,
 }
 
 /// One request. Dropped without having been run or refused, it leaves a record that says so.
@@ -153,11 +155,6 @@ impl Exchange {
             headers: wanted(headers)?,
             query: query.to_owned(),
         };
-        let windows = plan
-            .windows
-            .into_iter()
-            .map(Window::try_from)
-            .collect::<PyResult<_>>()?;
         let plan = Plan {
             user,
             tier: plan.tier,
@@ -168,7 +165,9 @@ impl Exchange {
             upstream: plan.upstream,
             profile: plan.profile,
             adapt: plan.adapt,
-            windows,
+            windows: window::windows(plan.windows)?,
+            weights: plan.weights.into(),
+            on_failure: window::on_failure(&plan.on_store_failure)?,
         };
         let mut record = self
             .record()

@@ -1,13 +1,14 @@
 //! One type for whichever store the configuration names.
 
+use std::time::Duration;
+
+use crate::calendar::Account;
 use crate::redis::RedisStore;
 use crate::sqlite::SqliteStore;
-use crate::store::{Backend, Operation, Outcome, StoreError};
-use crate::window::Bucket;
+use crate::store::{Call, Reply, Store, StoreError};
 
 /// The store that the configuration names.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a process has one of it")]
 pub enum AnyStore {
     /// Shared by several machines.
     Redis(RedisStore),
@@ -15,18 +16,29 @@ pub enum AnyStore {
     Sqlite(SqliteStore),
 }
 
-impl Backend for AnyStore {
-    async fn call(&self, operation: Operation, buckets: &[Bucket]) -> Result<Outcome, StoreError> {
+impl Store for AnyStore {
+    async fn call(&self, call: &Call, patience: Duration) -> Result<Reply, StoreError> {
         match self {
-            Self::Redis(store) => store.call(operation, buckets).await,
-            Self::Sqlite(store) => store.call(operation, buckets).await,
+            Self::Redis(store) => store.call(call, patience).await,
+            Self::Sqlite(store) => store.call(call, patience).await,
         }
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
+    async fn notes(
+        &self,
+        account: &Account,
+        patience: Duration,
+    ) -> Result<Vec<String>, StoreError> {
         match self {
-            Self::Redis(store) => Backend::ping(store).await,
-            Self::Sqlite(store) => Backend::ping(store).await,
+            Self::Redis(store) => store.notes(account, patience).await,
+            Self::Sqlite(store) => store.notes(account, patience).await,
+        }
+    }
+
+    fn part(&self, account: &Account) -> u64 {
+        match self {
+            Self::Redis(store) => store.part(account),
+            Self::Sqlite(store) => store.part(account),
         }
     }
 }

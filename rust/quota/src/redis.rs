@@ -1,156 +1,146 @@
-//! Counters in Redis or Valkey that all replicas share: one script, one round trip for each call.
+//! Accounts in Redis or Valkey that all replicas share: one script, one round trip for each call.
 
+mod attempt;
+mod cluster;
+mod errors;
 mod link;
+mod script;
+mod sentinel;
+mod target;
 
 use std::fmt;
 use std::time::Duration;
 
-use ::redis::{
-    Client, ConnectionAddr, ErrorKind, IntoConnectionInfo as _, ProtocolVersion, RedisResult,
-    Script, TlsCertificates,
-};
+use ::redis::Value;
 use fault::{Fault, Kind};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use crate::store::{Backend, Operation, Outcome, StoreError};
-use crate::window::Bucket;
+use crate::calendar::Account;
+use crate::store::{Call, Lives, Overcome, Reply, Store, StoreError};
+use cluster::Cluster;
+use errors::Failure;
 use link::Link;
+use script::Invocation;
+use sentinel::Sentinel;
+use target::Target;
 
-/// Counts in Redis or Valkey (6.0 or later); exact over every process that uses the same one.
+/// Accounts in Redis or Valkey (6.2 or later): one server, Sentinel or Cluster.
 ///
-/// A user that an access control list restricts needs `~quota:*` and
-/// `+evalsha +script|load +get +incrby +expireat +ping`.
+/// A user that an access control list restricts needs the rights of `deploy/redis/gateway.acl`.
 pub struct RedisStore {
-    link: Link,
-    script: Script,
-    timeout: Duration,
+    // It is large, and the store is moved about.
+    route: Box<Route>,
+    lives: Lives,
+    overcome: Overcome,
+}
+
+/// The way to the server that has an account.
+enum Route {
+    Single(Link),
+    Sentinel(Sentinel),
+    Cluster(Cluster),
 }
 
 impl fmt::Debug for RedisStore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("RedisStore")
-            .field("timeout", &self.timeout)
+            .field("lives", &self.lives)
             .finish_non_exhaustive()
     }
 }
 
 impl RedisStore {
-    /// The store at `url`, which is not connected to before the first call. `ca_pem` are the
-    /// certificates trusted instead of the system's. Each call may take `timeout`, connecting included.
+    /// The store at `url`, which is not connected to before the first call. `ca_pem` are the certificates trusted
+    /// instead of the system's.
     ///
     /// # Errors
     ///
-    /// [`Kind::Config`] if the URL or the certificates cannot be used, without the password.
-    pub fn new(url: &str, ca_pem: Option<&[u8]>, timeout: Duration) -> Result<Self, Fault> {
+    /// [`fault::Kind::Config`] if the URL or the certificates cannot be used, without the password.
+    pub fn new(
+        url: &str,
+        ca_pem: Option<&[u8]>,
+        lives: Lives,
+        overcome: Overcome,
+    ) -> Result<Self, Fault> {
         // Fails where the process has chosen a provider already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = client(url, ca_pem).map_err(|error| {
-            let error = error.to_string();
-            let cause = error.trim_end_matches(" - InvalidClientConfig");
-            let message = format!(
-                "the URL of the quota store (QUOTA_REDIS_URL) cannot be used: {cause}; give \
-                 redis://[user:password@]host[:port][/database], or rediss:// for TLS, with special \
-                 characters in the password percent-encoded"
-            );
+        let target = Target::parse(url, ca_pem).map_err(|cause| {
+            let message =
+                format!("the URL of the quota store (QUOTA_REDIS_URL) cannot be used: {cause}");
             Fault::new(Kind::Config, message)
         })?;
-        let script = Script::new(include_str!("lua/quota.lua"));
+        let route = match target {
+            Target::Single(info) => Route::Single(Link::new(info)),
+            Target::Sentinel {
+                sentinels,
+                master,
+                node,
+            } => Route::Sentinel(Sentinel::new(sentinels, master, node)),
+            Target::Cluster { seeds, node } => Route::Cluster(Cluster::new(&seeds, node)),
+        };
         Ok(Self {
-            link: Link::new(client),
-            script,
-            timeout,
+            route: Box::new(route),
+            lives,
+            overcome,
         })
     }
-}
 
-impl Backend for RedisStore {
-    async fn call(&self, operation: Operation, buckets: &[Bucket]) -> Result<Outcome, StoreError> {
-        let mut invocation = self.script.prepare_invoke();
-        invocation.arg(word(operation));
-        for bucket in buckets {
-            let limit = bucket
-                .window
-                .limit
-                .map(|limit| limit.to_string())
-                .unwrap_or_default();
-            invocation
-                .key(&bucket.key)
-                .arg(limit)
-                .arg(bucket.forget_at_s());
+    /// The answer; asked for again once, on another connection, where the first was lost. Every operation but
+    /// [`crate::Operation::Set`] happens once by its lease's id, or changes nothing the second time.
+    async fn ask(
+        &self,
+        account: &Account,
+        invocation: &Invocation,
+        patience: Duration,
+    ) -> Result<Value, StoreError> {
+        let deadline = Instant::now() + patience;
+        match self.run(account, invocation, deadline).await {
+            Err(failure) if failure.lost && invocation.repeatable => {
+                (self.overcome)(failure.error.kind);
+                Ok(self.run(account, invocation, deadline).await?)
+            }
+            answer => Ok(answer?),
         }
-        let deadline = Instant::now() + self.timeout;
-        let mut live = self.link.connection(deadline).await?;
-        // Sends the script and asks again where Redis does not know it: nothing ran then. Nothing else
-        // is ever asked twice.
-        let reply = timeout_at(deadline, invocation.invoke_async(&mut live.connection)).await;
-        let reply: Vec<i64> = live.checked(reply)?;
-        outcome(&reply, buckets.len())
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
-        let deadline = Instant::now() + self.timeout;
-        let mut live = self.link.connection(deadline).await?;
-        let command = ::redis::cmd("PING");
-        let reply = timeout_at(deadline, command.exec_async(&mut live.connection)).await;
-        live.checked(reply)
-    }
-}
-
-fn client(url: &str, ca_pem: Option<&[u8]>) -> RedisResult<Client> {
-    let url = ::redis::parse_redis_url(url).ok_or((
-        ErrorKind::InvalidClientConfig,
-        "not a URL that begins with redis://",
-    ))?;
-    let info = url.into_connection_info()?;
-    if let ConnectionAddr::TcpTls { insecure: true, .. } = info.addr() {
-        let refusal = "#insecure is not supported, set a CA file instead";
-        return Err((ErrorKind::InvalidClientConfig, refusal).into());
-    }
-    // RESP3 because only there the connection tells that it has broken, so that a call after that is
-    // sent on a new one instead of lost. Without `nodelay`, a call waits for the one before it.
-    let settings = info
-        .redis_settings()
-        .clone()
-        .set_protocol(ProtocolVersion::RESP3);
-    let tcp_settings = info.tcp_settings().clone().set_nodelay(true);
-    let info = info
-        .set_redis_settings(settings)
-        .set_tcp_settings(tcp_settings);
-    match ca_pem {
-        None => Client::open(info),
-        Some(pem) => {
-            let certificates = TlsCertificates {
-                client_tls: None,
-                root_cert: Some(pem.to_vec()),
-            };
-            Client::build_with_tls(info, certificates)
+    async fn run(
+        &self,
+        account: &Account,
+        invocation: &Invocation,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        let overcome = &self.overcome;
+        match self.route.as_ref() {
+            Route::Single(link) => {
+                let live = link.connection(deadline).await?;
+                invocation.run(&live, false, deadline, overcome).await
+            }
+            Route::Sentinel(sentinel) => sentinel.run(invocation, deadline, overcome).await,
+            Route::Cluster(cluster) => cluster.run(account, invocation, deadline, overcome).await,
         }
     }
 }
 
-fn word(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Reserve => "reserve",
-        Operation::Refund => "refund",
-        Operation::Record => "record",
-        Operation::Read => "read",
+impl Store for RedisStore {
+    async fn call(&self, call: &Call, patience: Duration) -> Result<Reply, StoreError> {
+        let invocation = Invocation::of(call, self.lives);
+        script::reply(self.ask(&call.account, &invocation, patience).await?)
     }
-}
 
-fn outcome(reply: &[i64], buckets: usize) -> Result<Outcome, StoreError> {
-    match reply {
-        [full, used @ ..] if used.len() == buckets => Ok(Outcome {
-            used: used
-                .iter()
-                .map(|used| u64::try_from(*used).unwrap_or(0))
-                .collect(),
-            exhausted: usize::try_from(*full)
-                .ok()
-                .and_then(|place| place.checked_sub(1)),
-        }),
-        _ => Err(StoreError::Refused(
-            "the script answered with something else than counts".into(),
-        )),
+    async fn notes(
+        &self,
+        account: &Account,
+        patience: Duration,
+    ) -> Result<Vec<String>, StoreError> {
+        let invocation = Invocation::notes(account);
+        script::notes(self.ask(account, &invocation, patience).await?)
+    }
+
+    fn part(&self, account: &Account) -> u64 {
+        match self.route.as_ref() {
+            Route::Single(_) | Route::Sentinel(_) => 0,
+            Route::Cluster(cluster) => cluster.part(account),
+        }
     }
 }

@@ -2,52 +2,81 @@
 
 #![cfg(test)]
 
+mod redis_access;
+mod redis_cutter;
+mod redis_desk;
+mod redis_faults;
 mod redis_server;
 mod suite;
 
-use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::collections::BTreeSet;
 
-use fault::Kind;
-use quota::{AnyStore, Decision, RedisStore, Store, StoreError};
+use quota::{Bucket, Claim, Hold, Lives, Operation, RedisStore, Verdict, Version};
+use redis_desk::{Desk, HOUR_MS, LIVES, bucket, done, id, now_ms};
 use redis_server::Server;
-use suite::{Fixture, TIMEOUT, bucket, other_bucket, used};
+use suite::Fixture;
 
 impl Fixture for Server {
-    type Handle = AnyStore;
+    type Handle = RedisStore;
 
-    fn open(&self) -> AnyStore {
-        AnyStore::Redis(open(&self.url(), TIMEOUT))
+    fn open(&self, lives: Lives) -> RedisStore {
+        RedisStore::new(&self.url(), None, lives, Box::new(|_| {})).unwrap()
     }
 }
 
 suite::shared_suite!(Server::start(&[]));
 
-fn open(url: &str, timeout: Duration) -> RedisStore {
-    RedisStore::new(url, None, timeout).unwrap()
-}
-
 #[tokio::test]
-async fn keeps_a_plain_integer_at_the_seeds_key_until_after_the_reset() {
+async fn keys_of_a_user_have_one_hash_tag_and_the_seeds_is_a_plain_integer() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    let buckets = [bucket("alice", Some(10))];
-    server.open().reserve(&buckets).await.unwrap();
-    server.open().reserve(&buckets).await.unwrap();
-    let keys: Vec<String> = server.ask(&["KEYS", "*"]);
-    assert_eq!(keys, [buckets[0].key.clone()]);
-    assert!(keys[0].starts_with("quota:{alice}:20"), "{}", keys[0]);
-    let value: String = server.ask(&["GET", &keys[0]]);
-    assert_eq!(value, "2");
-    let time_to_live_s: i64 = server.ask(&["TTL", &keys[0]]);
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
-    let until_reset_s = buckets[0].resets_at_s - i64::try_from(now).unwrap();
-    let grace_s = time_to_live_s - until_reset_s;
-    assert!((3590..=3610).contains(&grace_s), "{grace_s}");
+    let desk = Desk::of(&server, 100);
+    done(desk.reserve("a").await);
+    done(desk.reserve("b").await);
+    done(desk.settle("b", [1, 7], true).await);
+    done(desk.set(5, "{}").await);
+    let keys: BTreeSet<String> = server.ask(&["KEYS", "*"]);
+    let [day, month] = [&desk.buckets[0].key, &desk.buckets[1].key];
+    let expected = [":state", ":open", ":lease:a", ":lease:b", ":notes"];
+    let expected = expected.map(|end| format!("quota:{{alice}}{end}"));
+    let expected: BTreeSet<_> = expected.iter().chain([day, month]).cloned().collect();
+    assert_eq!(keys, expected);
+    assert!(day.starts_with("quota:{alice}:20"), "{day}");
+    assert_eq!(server.ask::<String>(&["GET", day]), "5");
+    assert_eq!(server.ask::<String>(&["GET", month]), "17");
+}
+
+#[tokio::test]
+async fn each_call_is_one_round_trip() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let desk = Desk::of(&server, 100);
+    done(desk.reserve("first").await);
+    server.ask::<()>(&["CONFIG", "RESETSTAT"]);
+    done(desk.reserve("a").await);
+    done(desk.read().await);
+    let hold = Hold::Open;
+    let lease = id("a");
+    done(desk.call(Operation::Extend { lease, hold }).await);
+    done(desk.settle("a", [1, 3], true).await);
+    done(desk.set(1, "{}").await);
+    done(desk.probe().await);
+    desk.notes().await;
+    let stats: String = server.ask(&["INFO", "commandstats"]);
+    let calls = |command: &str| {
+        let start = format!("cmdstat_{command}:calls=");
+        let mut lines = stats.lines().filter_map(|line| line.strip_prefix(&start));
+        lines
+            .next()
+            .map_or("0", |rest| rest.split(',').next().unwrap())
+    };
+    assert_eq!(calls("evalsha"), "6", "{stats}");
+    assert_eq!(calls("lrange"), "1", "{stats}");
+    for other in ["eval", "ping", "script|load", "select", "auth"] {
+        assert_eq!(calls(other), "0", "{other} in {stats}");
+    }
 }
 
 #[tokio::test]
@@ -55,151 +84,70 @@ async fn counts_on_from_what_an_operator_set() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    let buckets = [bucket("u", Some(10))];
-    let _: () = server.ask(&["SET", &buckets[0].key, "9"]);
-    let store = server.open();
-    assert!(matches!(
-        store.reserve(&buckets).await.unwrap(),
-        Decision::Granted(_)
-    ));
-    assert!(matches!(
-        store.reserve(&buckets).await.unwrap(),
-        Decision::Refused { .. }
-    ));
-    let _: () = server.ask(&["SET", &buckets[0].key, "-1"]);
-    assert_eq!(used(&store.read(&buckets).await.unwrap()), [0]);
+    let desk = Desk::of(&server, 100);
+    server.ask::<()>(&["SET", &desk.buckets[0].key, "99"]);
+    assert_eq!(done(desk.reserve("a").await).used, [100, 10]);
+    assert_eq!(desk.reserve("b").await.unwrap().verdict, Verdict::Full(0));
+    server.ask::<()>(&["SET", &desk.buckets[0].key, "-1"]);
+    assert_eq!(done(desk.read().await).used, [0, 10]);
     assert_eq!(
-        used(&store.record(&buckets).await.unwrap()),
-        [0],
+        done(desk.reserve("b").await).used,
+        [0, 20],
         "one was left over"
     );
-    assert_eq!(used(&store.record(&buckets).await.unwrap()), [1]);
+    assert_eq!(done(desk.reserve("c").await).used, [1, 30]);
 }
 
 #[tokio::test]
-async fn survives_a_flush_of_the_script_cache() {
+async fn counts_a_billion_tokens_a_thousand_times_and_writes_them_as_digits() {
+    const LARGE: u64 = 1_000_000_000_000;
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    let store = server.open();
-    let buckets = [bucket("u", Some(10))];
-    for expected in 1..=3 {
-        let _: () = server.ask(&["SCRIPT", "FLUSH"]);
-        assert_eq!(used(&store.record(&buckets).await.unwrap()), [expected]);
-    }
-}
-
-#[tokio::test]
-async fn recovers_at_the_first_call_after_redis_is_back() {
-    let Some(mut server) = Server::start(&[]) else {
-        return;
-    };
-    let store = server.open();
-    let buckets = [bucket("u", Some(10))];
-    for _ in 0..3 {
-        store.reserve(&buckets).await.unwrap();
-        server.kill();
-        for _ in 0..3 {
-            let error = store.reserve(&buckets).await.unwrap_err();
-            assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
-            assert!(matches!(
-                store.ping().await,
-                Err(StoreError::Unreachable(_))
-            ));
-        }
-        server.start_again();
-        store.ping().await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn fails_no_call_for_a_restart_between_calls() {
-    let Some(mut server) = Server::start(&[]) else {
-        return;
-    };
-    let store = server.open();
-    for _ in 0..3 {
-        store.ping().await.unwrap();
-        let restart = move || {
-            server.kill();
-            server.start_again();
-            server
+    let desk = Desk::of(&server, 4 * LARGE);
+    for (lease, amount) in [("a", LARGE), ("b", 2 * LARGE - 1), ("c", LARGE + 1)] {
+        let operation = Operation::Reserve {
+            lease: id(lease),
+            claims: desk.claims([0, amount]),
+            hold: Hold::Open,
+            places: None,
         };
-        server = tokio::task::spawn_blocking(restart).await.unwrap();
+        done(desk.call(operation).await);
     }
-    store.reserve(&[bucket("u", Some(10))]).await.unwrap();
-}
-
-#[tokio::test]
-async fn begins_to_work_when_redis_starts_after_the_gateway() {
-    let Some(mut server) = Server::start(&[]) else {
-        return;
+    let key = &desk.buckets[1].key;
+    assert_eq!(server.ask::<String>(&["GET", key]), "4000000000000");
+    assert_eq!(desk.reserve("d").await.unwrap().verdict, Verdict::Full(1));
+    let record: String = server.ask(&["GET", "quota:{alice}:lease:b"]);
+    assert_eq!(record, "g 0 1999999999999");
+    let closed = done(desk.settle("b", [0, LARGE - 3], false).await);
+    assert_eq!(closed.used, [0, 3 * LARGE - 2]);
+    assert_eq!(server.ask::<String>(&["GET", key]), "2999999999998");
+    let beyond = || Operation::Restore {
+        floors: desk.claims([0, u64::MAX]),
     };
-    server.kill();
-    let store = server.open();
-    assert!(matches!(
-        store.ping().await,
-        Err(StoreError::Unreachable(_))
-    ));
-    server.start_again();
-    store.ping().await.unwrap();
-}
-
-#[tokio::test]
-async fn gives_up_at_the_deadline_while_redis_is_stuck() {
-    let Some(server) = Server::start(&[]) else {
-        return;
-    };
-    let connected = open(&server.url(), Duration::from_millis(200));
-    connected.ping().await.unwrap();
-    let unconnected = open(&server.url(), Duration::from_millis(200));
-    server.signal("STOP");
-    for store in [&connected, &unconnected, &connected] {
-        let begun = Instant::now();
-        assert_eq!(
-            store.reserve(&[bucket("u", Some(10))]).await,
-            Err(StoreError::Timeout)
-        );
-        assert!(
-            begun.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            begun.elapsed()
-        );
-    }
-    server.signal("CONT");
-    server.ask::<()>(&["PING"]);
-    connected.ping().await.unwrap();
-}
-
-#[tokio::test]
-async fn gives_up_at_the_deadline_while_writes_are_paused() {
-    let Some(server) = Server::start(&[]) else {
-        return;
-    };
-    let store = open(&server.url(), Duration::from_millis(200));
-    let buckets = [bucket("u", Some(10))];
-    store.reserve(&buckets).await.unwrap();
-    let _: () = server.ask(&["CLIENT", "PAUSE", "60000", "WRITE"]);
-    let begun = Instant::now();
-    assert_eq!(store.reserve(&buckets).await, Err(StoreError::Timeout));
-    assert!(
-        begun.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        begun.elapsed()
+    let most = 999_999_999_999_999;
+    assert_eq!(
+        done(desk.call(beyond()).await).used,
+        [0, most],
+        "the most there is"
     );
-    let _: () = server.ask(&["CLIENT", "UNPAUSE"]);
-    store.reserve(&buckets).await.unwrap();
+    assert_eq!(
+        done(desk.read().await).used,
+        [0, most],
+        "which is still a count"
+    );
+    let more = done(desk.settle("unknown", [0, 5_000], true).await);
+    assert_eq!(more.used, [0, most], "and nothing is added to it");
 }
 
 #[tokio::test]
-async fn refuses_a_value_that_is_no_count_and_changes_nothing() {
+async fn refuses_a_value_that_is_none_of_its_own_and_changes_nothing() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    let store = server.open();
-    let [good, bad] = [bucket("u", Some(10)), other_bucket("u", Some(10))];
-    let buckets = [good.clone(), bad.clone()];
-    let mut values = [
+    let desk = Desk::of(&server, 100);
+    let month = desk.buckets[1].key.clone();
+    let odd = [
         "many",
         "1e3",
         "01",
@@ -209,216 +157,223 @@ async fn refuses_a_value_that_is_no_count_and_changes_nothing() {
         " 1",
         "",
         "9999999999999999999",
-    ]
-    .map(|value| vec!["SET", &bad.key, value])
-    .to_vec();
-    values.push(vec!["LPUSH", &bad.key, "1"]);
-    for command in values {
-        let _: i64 = server.ask(&["DEL", &bad.key]);
-        let _: redis::Value = server.ask(&command);
-        let refused =
-            |error: StoreError| assert!(matches!(error, StoreError::Refused(_)), "{error}");
-        refused(store.reserve(&buckets).await.unwrap_err());
-        refused(store.record(&buckets).await.unwrap_err());
-        refused(store.refund(&buckets).await.unwrap_err());
-        refused(store.read(&buckets).await.unwrap_err());
-        assert_eq!(server.ask::<i64>(&["EXISTS", &good.key]), 0, "{command:?}");
+    ];
+    let mut spoiled: Vec<_> = odd.map(|value| vec!["SET", &month, value]).to_vec();
+    spoiled.push(vec!["LPUSH", &month, "1"]);
+    spoiled.push(vec!["SET", "quota:{alice}:state", "new"]);
+    spoiled.push(vec!["LPUSH", "quota:{alice}:state", "1"]);
+    spoiled.push(vec!["SET", "quota:{alice}:open", "1"]);
+    spoiled.push(vec!["LPUSH", "quota:{alice}:lease:a", "1"]);
+    for command in spoiled {
+        server.ask::<()>(&["FLUSHALL"]);
+        server.ask::<redis::Value>(&command);
+        let failures = [
+            desk.reserve("a").await.unwrap_err(),
+            desk.settle("a", [5, 5], true).await.unwrap_err(),
+        ];
+        for failure in failures {
+            assert_eq!(failure.kind.as_str(), "refused", "{command:?}: {failure}");
+        }
+        assert_eq!(server.ask::<i64>(&["DBSIZE"]), 1, "{command:?}");
     }
-    store.ping().await.unwrap();
+    server.ask::<()>(&["FLUSHALL"]);
+    server.ask::<()>(&["SET", "quota:{alice}:notes", "1"]);
+    assert!(desk.set(7, "{}").await.is_err());
+    assert_eq!(server.ask::<i64>(&["DBSIZE"]), 1);
 }
 
 #[tokio::test]
-async fn refuses_when_memory_is_full_and_changes_nothing() {
+async fn a_gateway_whose_clock_is_off_learns_the_time_and_takes_nothing() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    let store = server.open();
-    let buckets = [bucket("u", Some(10)), other_bucket("u", Some(10))];
-    store.reserve(&buckets).await.unwrap();
-    let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
-    let error = store.reserve(&buckets).await.unwrap_err();
-    assert!(
-        matches!(&error, StoreError::Refused(cause) if cause.contains("OOM")),
-        "{error}"
-    );
-    assert_eq!(used(&store.read(&buckets).await.unwrap()), [1, 1]);
-    let _: () = server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
-    store.reserve(&buckets).await.unwrap();
+    for wrong_ms in [now_ms() + HOUR_MS, now_ms() - HOUR_MS] {
+        let mut desk = Desk::of(&server, 100);
+        desk.buckets[1] = bucket(&desk.account, "requests", "hour", 10, wrong_ms);
+        for reply in [desk.reserve("a").await, desk.read().await] {
+            let reply = reply.unwrap();
+            assert_eq!(reply.verdict, Verdict::Moved);
+            assert!(now_ms().abs_diff(reply.now_ms) < 5_000, "{}", reply.now_ms);
+        }
+        let set = Operation::Set {
+            bucket: desk.buckets[1].clone(),
+            used: 3,
+            note: "{}".into(),
+        };
+        assert_eq!(desk.call(set).await.unwrap().verdict, Verdict::Moved);
+    }
+    assert_eq!(server.ask::<i64>(&["DBSIZE"]), 0);
 }
 
 #[tokio::test]
-async fn reconnects_when_the_primary_was_made_a_replica() {
+async fn a_reservation_repeated_after_midnight_is_the_one_of_the_day_before() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    let store = server.open();
-    let buckets = [bucket("u", Some(10))];
-    store.reserve(&buckets).await.unwrap();
-    let connections = || {
-        let stats: String = server.ask(&["INFO", "stats"]);
-        let line = stats
-            .lines()
-            .find_map(|line| line.strip_prefix("total_connections_received:"));
-        line.unwrap().parse::<u64>().unwrap()
-    };
-    let _: () = server.ask(&["REPLICAOF", "127.0.0.1", "1"]);
-    assert!(matches!(
-        store.reserve(&buckets).await,
-        Err(StoreError::Refused(_))
-    ));
-    let before = connections();
-    let _ = store.reserve(&buckets).await;
-    assert_eq!(
-        connections() - before,
-        2,
-        "one of the store, one of this count"
-    );
+    let mut desk = Desk::of(&server, 100);
+    let before = done(desk.reserve("a").await);
+    desk.buckets[0].resets_at_s = desk.buckets[0].starts_at_s + 1;
+    let again = done(desk.reserve("a").await);
+    assert_eq!((again.version, again.used), (before.version, before.used));
+    assert_eq!(desk.reserve("b").await.unwrap().verdict, Verdict::Moved);
 }
 
 #[tokio::test]
-async fn works_with_only_the_rights_it_names() {
+async fn nothing_is_kept_longer_than_somebody_may_ask_for_it() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    let rights = "~quota:* +evalsha +script|load +get +incrby +expireat +ping";
-    let mut command = vec!["ACL", "SETUSER", "gateway", "on", ">p@ss/word"];
-    command.extend(rights.split(' '));
-    let _: () = server.ask(&command);
-    let url = format!("redis://gateway:p%40ss%2Fword@127.0.0.1:{}", server.port);
-    let store = open(&url, TIMEOUT);
-    let buckets = [bucket("u", Some(10))];
-    store.ping().await.unwrap();
-    store.reserve(&buckets).await.unwrap();
-    store.refund(&buckets).await.unwrap();
-    assert_eq!(used(&store.read(&buckets).await.unwrap()), [0]);
-}
-
-#[tokio::test]
-async fn never_shows_the_password() {
-    let Some(server) = Server::start(&["--requirepass", "right"]) else {
-        return;
-    };
-    for url in [
-        "redis://:hunter2@127.0.0.1",
-        "redis://somebody:hunter2@127.0.0.1",
-    ] {
-        let store = open(&format!("{url}:{}", server.port), TIMEOUT);
-        let error = store.ping().await.unwrap_err();
-        assert!(matches!(error, StoreError::Refused(_)), "{error}");
+    let desk = Desk::of(&server, 100);
+    done(desk.take("open", Hold::Open, None).await);
+    done(desk.take("settled", Hold::Settled, None).await);
+    done(desk.take("ended", Hold::Open, None).await);
+    done(desk.settle("ended", [1, 1], true).await);
+    done(desk.set(1, "{}").await);
+    done(desk.probe().await);
+    let life = |key: &str, expected_ms: u64| {
+        let left_ms: u64 = server.ask(&["PTTL", key]);
+        let range = expected_ms.saturating_sub(5_000)..=expected_ms;
         assert!(
-            !format!("{error} {error:?} {store:?}").contains("hunter2"),
-            "{error:?}"
+            range.contains(&left_ms),
+            "{key}: {left_ms} of {expected_ms}"
+        );
+    };
+    life("quota:{alice}:lease:open", LIVES.open_record_ms);
+    life("quota:{alice}:lease:settled", LIVES.record_ms);
+    life("quota:{alice}:lease:ended", LIVES.record_ms);
+    life("quota:{alice}:open", 2 * LIVES.lease_ms);
+    life("quota:{alice}:state", 8 * 24 * HOUR_MS);
+    life("quota:{alice}:probe", 1_000);
+    life("quota:{alice}:notes", 366 * 24 * HOUR_MS);
+    for bucket in &desk.buckets {
+        let reset_ms = u64::try_from(bucket.resets_at_s).unwrap() * 1_000;
+        life(&bucket.key, reset_ms + HOUR_MS - now_ms());
+    }
+    server.ask::<i64>(&["PEXPIRE", "quota:{alice}:lease:open", "10000"]);
+    let (lease, hold) = (id("open"), Hold::Open);
+    done(desk.call(Operation::Extend { lease, hold }).await);
+    life("quota:{alice}:lease:open", LIVES.open_record_ms);
+    let bytes: u64 = server.ask(&["MEMORY", "USAGE", "quota:{alice}:lease:settled"]);
+    assert!(bytes <= 128, "{bytes} bytes for the record of a lease");
+}
+
+#[tokio::test]
+async fn a_dead_lease_holds_no_place_while_others_fly() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let desk = Desk::of(&server, 100);
+    server.ask::<i64>(&["ZADD", "quota:{alice}:open", "1000", "dead"]);
+    assert_eq!(done(desk.read().await).flying, 0);
+    assert_eq!(done(desk.take("a", Hold::Open, Some(1)).await).flying, 1);
+    let left: Vec<String> = server.ask(&["ZRANGE", "quota:{alice}:open", "0", "-1"]);
+    assert_eq!(left, ["a"]);
+}
+
+#[tokio::test]
+async fn what_is_settled_after_its_bucket_was_forgotten_leaves_nothing_behind() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let mut desk = Desk::of(&server, 100);
+    let long_ago = |bucket: &mut Bucket| {
+        bucket.starts_at_s = 1_000_000_000;
+        bucket.resets_at_s = 1_000_086_400;
+    };
+    desk.buckets.iter_mut().for_each(long_ago);
+    done(desk.settle("a", [3, 30], true).await);
+    for bucket in &desk.buckets {
+        assert!(server.ask::<i64>(&["PTTL", &bucket.key]) <= 1_000);
+    }
+}
+
+#[tokio::test]
+async fn setting_a_counter_tells_what_it_was_and_keeps_the_last_hundred_notes() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let desk = Desk::of(&server, 1_000);
+    done(desk.reserve("a").await);
+    assert_eq!(done(desk.set(500, "0").await).used, [1]);
+    for number in 1..=100 {
+        assert_eq!(
+            done(desk.set(number, &number.to_string()).await).used.len(),
+            1
         );
     }
-    let no_password = open(&server.url(), TIMEOUT);
-    assert!(matches!(
-        no_password.ping().await,
-        Err(StoreError::Refused(_))
-    ));
-    let right = open(
-        &format!("redis://:right@127.0.0.1:{}", server.port),
-        TIMEOUT,
-    );
-    right.ping().await.unwrap();
-}
-
-#[test]
-fn says_what_is_wrong_with_a_url_without_the_password() {
-    let urls = [
-        "valkey.ai-hub.svc:6379",
-        "http://u:hunter2@h",
-        "redis://u:hunter2@h:99999",
-        "redis://u:hunter2@h/first",
-        "redis://u:hunter2@",
-        "redis://u:hunter2/x@h",
-        "rediss://u:hunter2@h/#insecure",
-        "",
-    ];
-    for url in urls {
-        let fault = RedisStore::new(url, None, TIMEOUT).unwrap_err();
-        assert_eq!(fault.kind, Kind::Config);
-        assert!(
-            fault.message.contains("QUOTA_REDIS_URL"),
-            "{}",
-            fault.message
-        );
-        assert!(!fault.message.contains("hunter2"), "{}", fault.message);
-    }
-    let pem = b"-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n";
-    for url in ["rediss://:hunter2@h", "redis://:hunter2@h"] {
-        let fault = RedisStore::new(url, Some(pem), TIMEOUT).unwrap_err();
-        assert_eq!(fault.kind, Kind::Config);
-        assert!(!fault.message.contains("hunter2"), "{}", fault.message);
-    }
+    assert_eq!(done(desk.read().await).used, [100, 10]);
+    let notes = desk.notes().await;
+    let newest_first: Vec<_> = (1..=100)
+        .rev()
+        .map(|number: u64| number.to_string())
+        .collect();
+    assert_eq!(notes, newest_first);
 }
 
 #[tokio::test]
-async fn counts_over_tls_and_trusts_only_the_given_certificate() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (key, certificate) = (path("key.pem"), path("certificate.pem"));
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=quota",
-            "-newkey",
-            "ec",
-        ])
-        .args([
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-keyout",
-            &key,
-            "-out",
-            &certificate,
-        ])
-        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .output()
-        .unwrap();
-    assert!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stderr)
-    );
-    let tls_port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let tls_port_text = tls_port.to_string();
-    let arguments = [
-        "--tls-port",
-        &tls_port_text,
-        "--tls-auth-clients",
-        "no",
-        "--tls-cert-file",
-    ];
-    let files = [
-        &certificate[..],
-        "--tls-key-file",
-        &key,
-        "--tls-ca-cert-file",
-        &certificate,
-    ];
-    let Some(_server) = Server::start(&[&arguments[..], &files[..]].concat()) else {
+async fn a_store_that_came_back_with_older_data_is_found_out_and_mended() {
+    let Some(mut server) = Server::start(&[]) else {
         return;
     };
-    let url = format!("rediss://127.0.0.1:{tls_port}");
-    let pem = std::fs::read(&certificate).unwrap();
-    let trusting = RedisStore::new(&url, Some(&pem), TIMEOUT).unwrap();
+    let mut desk = Desk::of(&server, 100);
+    done(desk.reserve("a").await);
+    server.ask::<()>(&["SAVE"]);
+    let last = done(desk.reserve("b").await);
+    desk.seen = last.version;
+    server.kill();
+    server.start_again();
+    let older = desk.reserve("c").await.unwrap();
+    assert_eq!(older.verdict, Verdict::Older);
     assert_eq!(
-        used(&trusting.record(&[bucket("u", None)]).await.unwrap()),
-        [1]
+        desk.settle("b", [1, 1], false).await.unwrap().verdict,
+        Verdict::Older
     );
-    let error = open(&url, TIMEOUT).ping().await.unwrap_err();
-    assert!(
-        matches!(&error, StoreError::Unreachable(cause) if cause.contains("certificate")),
-        "{error}"
+    assert_eq!(desk.read().await.unwrap().verdict, Verdict::Older);
+    let floors = || Operation::Restore {
+        floors: desk.claims([2, 20]),
+    };
+    let restored = done(desk.call(floors()).await);
+    assert_eq!(restored.used, [2, 20]);
+    let reopen = Operation::Reopen {
+        lease: id("b"),
+        claims: desk.claims([1, 10]),
+        hold: Hold::Open,
+    };
+    assert_eq!(done(desk.call(reopen).await).flying, 2);
+
+    // Somebody else who saw the old history finds out too, and does not begin another one.
+    assert_eq!(desk.read().await.unwrap().verdict, Verdict::Older);
+    let again = done(desk.call(floors()).await);
+    assert_eq!(
+        again.version.unwrap().epoch,
+        restored.version.unwrap().epoch
     );
+    desk.seen = again.version;
+    assert_eq!(done(desk.settle("b", [1, 4], false).await).used, [2, 14]);
+
+    // The same with nothing left at all.
+    server.ask::<()>(&["FLUSHALL"]);
+    assert_eq!(desk.reserve("c").await.unwrap().verdict, Verdict::Older);
+    let floor: Vec<Claim> = desk.claims([2, 14]);
+    let renewed = done(desk.call(Operation::Restore { floors: floor }).await);
+    let Some(Version { epoch, .. }) = renewed.version else {
+        panic!("no version");
+    };
+    assert!(epoch > again.version.unwrap().epoch);
+    assert_eq!(renewed.used, [2, 14]);
+}
+
+#[tokio::test]
+async fn a_probe_writes_and_touches_no_account() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let mut desk = Desk::of(&server, 100);
+    desk.seen = done(desk.reserve("a").await).version;
+    for _ in 0..3 {
+        assert_eq!(done(desk.probe().await).version, None);
+    }
+    assert_eq!(done(desk.read().await).used, [1, 10]);
+    server.ask::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
+    assert_eq!(desk.probe().await.unwrap_err().kind.as_str(), "readonly");
 }

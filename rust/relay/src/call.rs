@@ -6,8 +6,9 @@ use http::header::{HeaderMap, HeaderValue};
 use wire::translate::{self, Dropped, Kind, Known, Memory, Order, Profile, Translated};
 use wire::{Dialect, Operation};
 
-use crate::exchange::{Asked, Plan};
+use crate::exchange::Asked;
 use crate::headers;
+use crate::plan::Plan;
 use crate::probe::Spoken;
 use crate::upstream::Upstream;
 

@@ -1,31 +1,54 @@
 //! What every exchange of a worker shares. Lives on the relay's thread.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use fault::{Fault, Kind};
 use quota::{
-    AnyStore, Bucket, Calendar, Count, RedisStore, SqliteStore, Store, StoreError, Window,
+    AnyStore, Count, Ledger, Lives, RedisStore, SqliteStore, State, StoreError, Watcher, Window,
 };
 use tokens::Counter;
+use tokio::sync::Semaphore;
 use wire::translate::Profile;
 
+use crate::denial;
+use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::settings::{self, Settings, duration};
+use crate::store_watch::StoreWatch;
 use crate::upstream::Upstream;
 
-/// Upstreams, quota store, metrics.
-#[derive(Debug)]
+/// Texts whose tokens are counted at the same time: more would take the processor from the relay's own thread when many clients
+/// leave at once.
+const COUNTS_AT_ONCE: usize = 2;
+
+/// Upstreams, quota, metrics.
 pub struct Core {
     upstreams: HashMap<String, Rc<Upstream>>,
     served: HashMap<String, Served>,
-    store: AnyStore,
-    calendar: Calendar,
+    ledger: Rc<Ledger<AnyStore>>,
+    counting: Semaphore,
+    pub(crate) terms: Terms,
     /// The process's metrics.
     pub metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Core").finish_non_exhaustive()
+    }
+}
+
+/// What tokens count as, whoever asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// What one that was read from a cache counts as, 0 to 1.
+    pub(crate) cache_read_weight: f64,
+    /// How much of a request's output limit is reserved; none: all of it.
+    pub(crate) reserved_output_tokens: Option<u64>,
 }
 
 /// A model as it is served.
@@ -54,7 +77,7 @@ impl Core {
     ///
     /// # Errors
     /// `config` for anything in the settings that cannot be used.
-    pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> Result<Self, Fault> {
+    pub fn new(settings: &Settings, metrics: Arc<Metrics>, log: Log) -> Result<Self, Fault> {
         let mut upstreams = HashMap::with_capacity(settings.upstreams.len());
         for (name, upstream) in &settings.upstreams {
             upstreams.insert(name.clone(), Rc::new(Upstream::new(name, upstream)?));
@@ -63,28 +86,19 @@ impl Core {
         for (key, entry) in &settings.profiles {
             served.insert(key.clone(), Served::new(entry)?);
         }
-        let timeout = duration(settings.quota.timeout_s);
-        let store = match &settings.quota.redis_url {
-            Some(url) => {
-                let ca = settings
-                    .quota
-                    .redis_ca_file
-                    .as_deref()
-                    .map(read_file)
-                    .transpose()?;
-                AnyStore::Redis(RedisStore::new(url, ca.as_deref(), timeout)?)
-            }
-            None => AnyStore::Sqlite(SqliteStore::open(
-                Path::new(&settings.quota.sqlite_path),
-                timeout,
-            )?),
-        };
-        let calendar = Calendar::new(&settings.quota.timezone)?;
+        let quota = &settings.quota;
         Ok(Self {
             upstreams,
             served,
-            store,
-            calendar,
+            ledger: ledger(
+                quota,
+                StoreWatch::new(Arc::clone(&metrics), move |line| log.line(line)),
+            )?,
+            counting: Semaphore::new(COUNTS_AT_ONCE),
+            terms: Terms {
+                cache_read_weight: quota.cache_read_weight,
+                reserved_output_tokens: quota.reserved_output_tokens,
+            },
             metrics,
         })
     }
@@ -130,65 +144,92 @@ impl Core {
             .map(|(name, upstream)| (name.clone(), Rc::clone(upstream)))
     }
 
-    /// The counters of `user` for `windows` at this moment.
-    #[must_use]
-    pub fn buckets(&self, user: &str, windows: &[Window]) -> Vec<Bucket> {
-        let now = SystemTime::now();
-        windows
-            .iter()
-            .map(|window| self.calendar.bucket(user, *window, now))
-            .collect()
-    }
-
     /// The state of a user's windows, for `/quota`.
     ///
     /// # Errors
     /// `overloaded` if the store does not answer.
     pub async fn counts(&self, user: &str, windows: &[Window]) -> Result<Vec<Count>, Fault> {
-        self.call(self.store.read(&self.buckets(user, windows)))
-            .await
-            .map_err(|_| store_down())
+        let counts = self.ledger.counts(user, windows).await;
+        counts.map_err(|_| {
+            denial::store_down("the quota cannot be read at the moment; try again shortly")
+        })
     }
 
-    /// Whether the store answers; a word for `/health/ready`.
-    pub async fn store_state(&self) -> Result<(), StoreError> {
-        self.call(self.store.ping()).await
-    }
-
-    pub(crate) fn store(&self) -> &AnyStore {
-        &self.store
-    }
-
-    /// Runs one call to the store, measured.
-    pub(crate) async fn call<T>(
+    /// Sets what a user has used of the current bucket of `window`, with a note on who did it and why; what it was before.
+    ///
+    /// # Errors
+    /// `invalid_request` for concurrent requests, which are counted by themselves; `overloaded` if the store does not answer.
+    pub async fn set_quota(
         &self,
-        call: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let started = Instant::now();
-        let result = call.await;
-        self.metrics
-            .store_call(started.elapsed().as_secs_f64(), result.is_err());
-        self.metrics.store_mode(result.is_ok());
-        result
+        user: &str,
+        window: Window,
+        used: u64,
+        note: String,
+    ) -> Result<u64, Fault> {
+        if window.period.is_none() {
+            let message = "concurrent requests cannot be set: they are those in flight";
+            return Err(Fault::new(Kind::InvalidRequest, message));
+        }
+        let set = self.ledger.set(user, window, used, note).await;
+        set.map_err(|error| for_operators(&error))
     }
 
-    pub(crate) fn show(&self, user: &str, counts: &[Count]) {
-        let now_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |passed| u64::try_from(passed.as_millis()).unwrap_or(0));
-        for count in counts {
-            self.metrics.quota_used(user, count, now_ms);
-        }
+    /// The notes of [`Core::set_quota`], the newest first.
+    ///
+    /// # Errors
+    /// `overloaded` if the store does not answer.
+    pub async fn quota_notes(&self, user: &str) -> Result<Vec<String>, Fault> {
+        let notes = self.ledger.notes(user).await;
+        notes.map_err(|error| for_operators(&error))
+    }
+
+    /// How the quota store is, for `/health/ready`.
+    pub async fn store_state(&self) -> State {
+        self.ledger.state().await
+    }
+
+    pub(crate) fn ledger(&self) -> &Rc<Ledger<AnyStore>> {
+        &self.ledger
+    }
+
+    /// What `work` makes on a thread where it may take long, after those that came before; `None` if it panicked.
+    pub(crate) async fn count<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let _turn = self.counting.acquire().await;
+        tokio::task::spawn_blocking(work).await.ok()
     }
 }
 
-/// What a client is told while nothing can be counted. Modes per tier come with the store-down issue.
-pub(crate) fn store_down() -> Fault {
-    Fault::new(
-        Kind::Overloaded,
-        "the quota cannot be read at the moment; try again shortly",
-    )
-    .retry_after(5)
+/// The ledger over the store that the settings name.
+fn ledger(quota: &settings::Quota, watch: Rc<StoreWatch>) -> Result<Rc<Ledger<AnyStore>>, Fault> {
+    let lease = duration(quota.lease_s);
+    let lives = Lives::of_lease(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
+    let store = match &quota.redis_url {
+        Some(url) => {
+            let ca = quota.redis_ca_file.as_deref();
+            let ca = ca.map(read_file).transpose()?;
+            let overcome = Rc::clone(&watch);
+            let overcome = Box::new(move |kind| overcome.overcome(kind));
+            AnyStore::Redis(RedisStore::new(url, ca.as_deref(), lives, overcome)?)
+        }
+        None => AnyStore::Sqlite(SqliteStore::open(Path::new(&quota.sqlite_path), lives)?),
+    };
+    let settings = quota::Settings {
+        timezone: quota.timezone.clone(),
+        patience: duration(quota.timeout_s),
+        lease,
+        share: quota.share,
+        local_for: duration(quota.local_for_s),
+        journal_folder: quota.journal_folder.as_ref().map(PathBuf::from),
+    };
+    Ledger::new(store, settings, watch)
+}
+
+/// What the operator is told of a store that does not answer.
+fn for_operators(error: &StoreError) -> Fault {
+    denial::store_down(&error.to_string())
 }
 
 fn read_file(path: &str) -> Result<Vec<u8>, Fault> {

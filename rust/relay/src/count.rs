@@ -1,22 +1,122 @@
 //! How many tokens a prompt has, where the upstream does not count them in the client's API.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use fault::Fault;
 use tokens::{Counter, Encoding, Parts};
-use wire::translate::{self, Kind, Order, Translated};
-use wire::{Operation, Refusal};
+use wire::translate::{self, Kind, Order, Prompt, Translated};
+use wire::{Operation, Produced, Refusal, Usage};
 
 use crate::client::{Client, Head};
-use crate::core::Served;
-use crate::exchange::{Asked, Exchange, Plan};
+use crate::core::{Core, Served};
+use crate::exchange::{Asked, Exchange};
 use crate::headers;
+use crate::plan::Plan;
 use crate::record::Outcome;
+use crate::tally::Row;
 use crate::upstream::Upstream;
 
 /// The path of vLLM's tokenizer, which knows the chat template and the tools too.
 const TOKENIZE: &str = "/tokenize";
 /// Its answer lists every token.
 const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// What is not kept of an answer is counted by its size: prose and code have about so many bytes a token.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// What a model has written, as far as that is known here.
+#[derive(Debug, Default)]
+pub(crate) enum Output {
+    /// Nothing, or the upstream tells how much.
+    #[default]
+    Nothing,
+    /// Its texts.
+    Texts(Produced),
+    /// So many bytes of an answer too large to be kept.
+    Bytes(u64),
+}
+
+/// What a request's tokens are counted by where its upstream does not tell them.
+#[derive(Debug)]
+pub(crate) struct Measure {
+    operation: Operation,
+    body: Bytes,
+    tokenizer: Option<Counter>,
+    most_output: Option<u64>,
+}
+
+impl Measure {
+    pub(crate) fn new(asked: &Asked, served: &Served) -> Self {
+        Self {
+            operation: asked.operation,
+            body: asked.body.clone(),
+            tokenizer: served.tokenizer.clone(),
+            most_output: asked.peek.max_tokens,
+        }
+    }
+
+    /// What the upstream `told`, and what counts in `row` beside it.
+    pub(crate) async fn complete(
+        self,
+        core: &Core,
+        row: Row,
+        told: Usage,
+        output: Output,
+    ) -> Usage {
+        let (input, output) = (
+            row.lacks_input(&told),
+            row.lacks_output(&told).then_some(output),
+        );
+        if !input && output.is_none() {
+            return told;
+        }
+        let body = self.body.clone();
+        let counted = core.count(move || {
+            let counter = counter(self.tokenizer.as_ref());
+            let mut usage = told;
+            if input {
+                usage.input_tokens = self.input(&counter);
+            }
+            if let Some(output) = output {
+                usage.output_tokens = self.output(&counter, &output);
+            }
+            usage
+        });
+        // A count that failed is a defect: what was reserved is the best guess then.
+        counted.await.unwrap_or_else(|| Usage {
+            input_tokens: if input {
+                wire::input_bound_tokens(&body)
+            } else {
+                told.input_tokens
+            },
+            ..told
+        })
+    }
+
+    fn input(&self, counter: &Counter) -> u64 {
+        let prompt = translate::prompt_of(self.operation, &self.body);
+        prompt.map_or_else(
+            || wire::input_bound_tokens(&self.body),
+            |prompt| {
+                let media = wire::media_bound_tokens(&self.body);
+                count_prompt(counter, &prompt).saturating_add(media)
+            },
+        )
+    }
+
+    fn output(&self, counter: &Counter, output: &Output) -> u64 {
+        match output {
+            Output::Nothing => 0,
+            Output::Texts(produced) => {
+                counter.count(produced.text()) + produced.surplus_bytes() / BYTES_PER_TOKEN
+            }
+            Output::Bytes(bytes) => {
+                let most = self.most_output.unwrap_or(u64::MAX);
+                most.min(bytes / BYTES_PER_TOKEN)
+            }
+        }
+    }
+}
 
 impl<C: Client> Exchange<C> {
     /// Answers with the number of tokens in `prompt`: the server's own count where it has a tokenizer, else an estimate that
@@ -39,8 +139,9 @@ impl<C: Client> Exchange<C> {
         } else {
             head.push("x-gateway-token-count", "estimate");
             let tokenizer = served.tokenizer.clone();
-            let counting = tokio::task::spawn_blocking(move || estimate(tokenizer, &prompt));
-            counting.await.ok().flatten().ok_or_else(|| {
+            let core = Rc::clone(&self.core);
+            let counting = core.count(move || estimate(tokenizer.as_ref(), &prompt));
+            counting.await.flatten().ok_or_else(|| {
                 Fault::new(fault::Kind::Internal, "the tokens could not be counted")
             })?
         };
@@ -113,14 +214,24 @@ impl<C: Client> Exchange<C> {
     }
 }
 
-/// Counts on a thread where it may take long; `None` for what is no prompt.
-fn estimate(tokenizer: Option<Counter>, prompt: &[u8]) -> Option<u64> {
-    let counter = tokenizer.unwrap_or_else(|| Counter::built_in(Encoding::O200k));
+/// The tokens of a translated `prompt`, which may take long to count; `None` for what is none.
+fn estimate(tokenizer: Option<&Counter>, prompt: &[u8]) -> Option<u64> {
     let prompt = translate::prompt_texts(prompt)?;
+    Some(count_prompt(&counter(tokenizer), &prompt))
+}
+
+/// The model's own counter, or one that is near enough.
+fn counter(tokenizer: Option<&Counter>) -> Counter {
+    tokenizer
+        .cloned()
+        .unwrap_or_else(|| Counter::built_in(Encoding::O200k))
+}
+
+fn count_prompt(counter: &Counter, prompt: &Prompt<'_>) -> u64 {
     let parts = Parts {
         messages: prompt.messages,
         tools: prompt.tools,
         tool_calls: prompt.tool_calls,
     };
-    Some(counter.count_request(prompt.texts.iter().map(AsRef::as_ref), parts))
+    counter.count_request(prompt.texts.iter().map(AsRef::as_ref), parts)
 }

@@ -10,7 +10,6 @@ use fault::{Fault, Kind};
 use futures_util::FutureExt;
 use http::Response;
 use hyper::body::Incoming;
-use quota::Window;
 use wire::translate::{Known, Stamp};
 use wire::{Dialect, Operation, Peek, Refusal};
 
@@ -18,10 +17,13 @@ use crate::answer;
 use crate::call::{self, Call, Prepared, Way};
 use crate::client::{Client, Head, Sent};
 use crate::core::{self, Core};
+use crate::count::Output;
 use crate::headers;
-use crate::ledger::{self, Taken};
+use crate::ledger::{self, Standing};
+use crate::plan::Plan;
 use crate::pump::STALL;
 use crate::record::{Outcome, Record};
+use crate::tally::Row;
 use crate::upstream::{Failure, Upstream};
 use crate::voice::Voice;
 use crate::watch::Watch;
@@ -41,31 +43,6 @@ pub struct Asked {
     pub query: String,
 }
 
-/// What policy decided.
-#[derive(Debug)]
-pub struct Plan {
-    /// The subscriber's stable id.
-    pub user: String,
-    /// Their tier.
-    pub tier: String,
-    /// The bounded label of the model asked for.
-    pub asked: String,
-    /// The model that serves, as the client is told.
-    pub model: String,
-    /// Its bounded label.
-    pub served: String,
-    /// Its name at the upstream.
-    pub wire_model: String,
-    /// The upstream.
-    pub upstream: String,
-    /// What the model understands there, by its key in the settings.
-    pub profile: String,
-    /// Whether the request was meant for another class of model, and has to be fitted to this one.
-    pub adapt: bool,
-    /// What is counted.
-    pub windows: Vec<Window>,
-}
-
 /// Serves one request to its end. Every path ends in exactly one answer to the client and one record.
 pub async fn run(core: Rc<Core>, asked: Asked, plan: Plan, record: Record, client: impl Client) {
     core.metrics.stream_started();
@@ -79,12 +56,16 @@ pub async fn run(core: Rc<Core>, asked: Asked, plan: Plan, record: Record, clien
         client,
         watch: Watch::default(),
         answering: false,
+        standing: Standing::default(),
+        output: Output::default(),
     };
     let served = AssertUnwindSafe(exchange.serve(&asked, &plan))
         .catch_unwind()
         .await;
     let result = served.unwrap_or_else(|_| {
         metrics.panic();
+        // Nobody knows what was used: what was taken stands.
+        exchange.standing = Standing::default();
         Err(Fault::new(Kind::Internal, "the exchange panicked"))
     });
     if let Err(fault) = result {
@@ -103,22 +84,10 @@ pub(crate) struct Exchange<C> {
     pub(crate) watch: Watch,
     /// Whether anything has been sent: from then on a fault can only be an event.
     pub(crate) answering: bool,
-}
-
-/// What became of the answer to a request that reached the upstream.
-pub(crate) enum Served {
-    /// The use of it counts.
-    Counts,
-    /// Nothing of worth was delivered: given back first, then this goes out.
-    GiveBack(Answer),
-}
-
-/// What is still to be sent; `head` is None if it has gone.
-pub(crate) struct Answer {
-    pub(crate) head: Option<Head>,
-    pub(crate) body: Vec<Bytes>,
-    pub(crate) status: u16,
-    pub(crate) outcome: Outcome,
+    /// What was taken of the quota, until it is settled.
+    pub(crate) standing: Standing,
+    /// What the model has written, as far as that may have to be counted here.
+    pub(crate) output: Output,
 }
 
 impl<C: Client> Exchange<C> {
@@ -137,38 +106,12 @@ impl<C: Client> Exchange<C> {
             }
             Prepared::Count(prompt) => return self.count(prompt, plan, &upstream, served).await,
         };
-        // Counting tokens costs nobody anything (policy.md, "what is counted").
-        let windows: &[Window] = if asked.operation == Operation::CountTokens {
-            &[]
-        } else {
-            &plan.windows
-        };
-        let taken = ledger::take(&core, &plan.user, &plan.tier, windows).await?;
+        self.take(asked, plan, served, spoken.context_window)
+            .await?;
         for name in call.dropped.names() {
             core.metrics.dropped(name);
         }
-        match self.ask(call, asked, plan, &upstream, served).await {
-            Ok(Served::Counts) => Ok(()),
-            Ok(Served::GiveBack(answer)) => {
-                self.give_back(taken).await;
-                let head = answer.head.as_ref();
-                self.last(head, &answer.body, answer.outcome, answer.status)
-                    .await;
-                Ok(())
-            }
-            Err(fault) => {
-                self.give_back(taken).await;
-                Err(fault)
-            }
-        }
-    }
-
-    async fn give_back(&mut self, taken: Taken) {
-        if let Err(problem) = taken.give_back(&self.core).await
-            && let Some(record) = &mut self.record
-        {
-            record.note(problem);
-        }
+        self.ask(call, asked, plan, &upstream, served).await
     }
 
     async fn ask(
@@ -178,7 +121,7 @@ impl<C: Client> Exchange<C> {
         plan: &Plan,
         upstream: &Upstream,
         model: &core::Served,
-    ) -> Result<Served, Fault> {
+    ) -> Result<(), Fault> {
         self.calling();
         let response = {
             let mut answer = pin!(upstream.post(&call.target, call.headers, &call.body));
@@ -190,8 +133,8 @@ impl<C: Client> Exchange<C> {
                     tokio::select! {
                         biased;
                         () = self.watch.left() => {
-                            self.close(Outcome::ClientLeft, 499);
-                            return Ok(Served::Counts);
+                            self.close(Outcome::ClientLeft, 499).await;
+                            return Ok(());
                         }
                         response = &mut answer => response,
                     }
@@ -205,13 +148,11 @@ impl<C: Client> Exchange<C> {
         }
         let status = response.status().as_u16();
         if !(200..=299).contains(&status) {
-            let refused = match call.way {
-                Way::AsIs { retold: false } => {
-                    self.refused(status, head, response, upstream).await?
-                }
-                _ => self.retold(response, asked, plan, upstream, model).await,
-            };
-            return Ok(Served::GiveBack(refused));
+            if matches!(call.way, Way::AsIs { retold: false }) {
+                return self.refused(head, response, upstream).await;
+            }
+            self.retold(response, asked, plan, upstream, model).await;
+            return Ok(());
         }
         if !answer::is_plain(&response) {
             return Err(answer::unusable(
@@ -313,31 +254,36 @@ impl<C: Client> Exchange<C> {
         head
     }
 
+    /// Adds what every answer says: which request, served by whom, and how the quota stands.
     pub(crate) fn sign(&self, head: &mut Head, plan: &Plan) {
         head.push("request-id", self.request_id.clone());
         head.push("x-request-id", self.request_id.clone());
         head.push("x-gateway-model", plan.model.clone());
         head.push("x-gateway-tier", plan.tier.clone());
         head.push("x-gateway-upstream", plan.upstream.clone());
+        let now_s = ledger::now_s();
+        for (name, value) in self.standing.headers(self.dialect, head.status, now_s) {
+            head.push(name, value);
+        }
     }
 
-    /// An upstream's refusal, as an answer in the client's words.
-    pub(crate) fn told(&mut self, refusal: &Refusal, plan: &Plan) -> Answer {
+    /// Answers with an upstream's refusal, in the client's words.
+    pub(crate) async fn tell(&mut self, refusal: &Refusal, plan: &Plan) {
         if let Some(record) = &mut self.record {
             record.blame(refusal.fault);
         }
         let answer = refusal.answer(&self.request_id);
+        self.answer(answer, plan, Outcome::Failed).await;
+    }
+
+    async fn answer(&mut self, answer: wire::Answer, plan: &Plan, outcome: Outcome) {
         let mut head = Head::new(answer.status);
         for (name, value) in answer.headers {
             head.push(name, value);
         }
         self.sign(&mut head, plan);
-        Answer {
-            head: Some(head),
-            body: vec![Bytes::from(answer.body)],
-            status: answer.status,
-            outcome: Outcome::Failed,
-        }
+        self.finish(&head, &[Bytes::from(answer.body)], outcome)
+            .await;
     }
 
     /// Sends an answer that needed no upstream.
@@ -368,7 +314,7 @@ impl<C: Client> Exchange<C> {
         status: u16,
     ) {
         self.answering = true;
-        self.close(outcome, status);
+        self.close(outcome, status).await;
         let sent = self.client.send(head, body, false);
         self.drained(sent).await;
     }
@@ -389,9 +335,16 @@ impl<C: Client> Exchange<C> {
         }
     }
 
-    pub(crate) fn close(&mut self, outcome: Outcome, status: u16) {
-        if let Some(record) = self.record.take() {
-            record.end(outcome, status);
+    /// The one end of every exchange: settles what was taken by how it ended, then the record.
+    pub(crate) async fn close(&mut self, outcome: Outcome, status: u16) {
+        let Some(mut record) = self.record.take() else {
+            return;
+        };
+        record.ended(outcome, status);
+        if let Standing::Taken(taken) = std::mem::take(&mut self.standing) {
+            let row = Row::of(outcome, record.has_content());
+            let output = std::mem::take(&mut self.output);
+            record.estimate = taken.settle(&self.core, row, record.usage, output).await;
         }
     }
 
@@ -415,12 +368,6 @@ impl<C: Client> Exchange<C> {
                 .await;
             return;
         }
-        let mut head = Head::new(answer.status);
-        for (name, value) in answer.headers {
-            head.push(name, value);
-        }
-        self.sign(&mut head, plan);
-        self.finish(&head, &[Bytes::from(answer.body)], outcome)
-            .await;
+        self.answer(answer, plan, outcome).await;
     }
 }

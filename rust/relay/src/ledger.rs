@@ -1,126 +1,225 @@
-//! Quota around one exchange: taken before the upstream is called, and given back where policy says so.
+//! Quota around one exchange: what a request takes before the upstream is called, and what it has used when it ends.
 
-use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::cell::LazyCell;
 
 use fault::{Fault, Kind};
-use quota::{Bucket, Count, Decision, Lease, Store, Window};
-use tokio::task::JoinHandle;
+use futures_util::future::LocalBoxFuture;
+use quota::{AnyStore, Denied, Lease, LeaseId, Order, Unit, Want};
+use wire::translate::Profile;
+use wire::{Dialect, Operation, Usage};
 
-use crate::core::{Core, store_down};
+use crate::client::Client;
+use crate::core::{Core, Served};
+use crate::count::{Measure, Output};
+use crate::denial;
+use crate::exchange::{Asked, Exchange};
+use crate::plan::Plan;
+use crate::quota_headers;
+use crate::tally::{Rates, Row, rounded_up};
 
 /// What was taken for an exchange. Dropped, it stands.
-#[derive(Debug)]
-pub(crate) enum Taken {
-    /// Nothing is counted for this operation.
-    Nothing,
-    /// Reserved before the request.
-    Lease(Lease),
-    /// A tier without limits: noted while the upstream works, nobody waits for it. Tells whether it was.
-    Noted(JoinHandle<bool>, Vec<Bucket>),
+pub(crate) struct Taken {
+    lease: Lease<AnyStore>,
+    wants: Vec<Want>,
+    rates: Rates,
+    /// What counts where the upstream does not; none where tokens are not counted at all.
+    measure: Option<Measure>,
 }
 
-/// Takes one of each window, or refuses.
-///
-/// # Errors
-/// `quota_exceeded` with the seconds to the reset, `overloaded` if the store does not answer.
-pub(crate) async fn take(
-    core: &Rc<Core>,
-    user: &str,
-    tier: &str,
-    windows: &[Window],
-) -> Result<Taken, Fault> {
-    if windows.is_empty() {
-        return Ok(Taken::Nothing);
-    }
-    let buckets = core.buckets(user, windows);
-    if windows.iter().all(|window| window.limit.is_none()) {
-        return Ok(note(core, user, buckets));
-    }
-    match core.call(core.store().reserve(&buckets)).await {
-        Ok(Decision::Granted(counts)) => {
-            core.show(user, &counts);
-            Ok(Taken::Lease(Lease::granted(buckets)))
+/// How an exchange stands with the quota.
+#[derive(Default)]
+pub(crate) enum Standing {
+    /// Nothing is counted.
+    #[default]
+    Unmetered,
+    /// It was let in.
+    Taken(Taken),
+    /// It was not.
+    Denied(Denied),
+}
+
+impl Standing {
+    /// What an answer of `status` says of the quota in its headers, at `now_s` in Unix seconds.
+    pub(crate) fn headers(
+        &self,
+        dialect: Dialect,
+        status: u16,
+        now_s: i64,
+    ) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Taken(taken) => {
+                let mut headers = quota_headers::allowed(dialect, taken.lease.counts(), now_s);
+                if status >= 400 {
+                    // Claude Code takes its own headers on an error for the reason of the error.
+                    headers.retain(|(name, _)| !name.starts_with("anthropic-"));
+                }
+                headers
+            }
+            Self::Denied(Denied::Full { counts, exhausted }) => {
+                quota_headers::refused(dialect, counts, *exhausted, now_s)
+            }
+            Self::Denied(Denied::Closed) => quota_headers::unknown(dialect),
+            Self::Unmetered | Self::Denied(_) => Vec::new(),
         }
-        Ok(Decision::Refused { counts, exhausted }) => {
-            core.show(user, &counts);
-            Err(refusal(core, tier, counts.get(exhausted)))
+    }
+
+    /// Whether tokens are counted, so that it matters what the model writes.
+    pub(crate) fn counts_tokens(&self) -> bool {
+        matches!(self, Self::Taken(taken) if taken.measure.is_some())
+    }
+}
+
+impl<C: Client> Exchange<C> {
+    /// Takes what a request counts as, in all of its plan's windows or in none. `window` is what the server says that its model
+    /// takes, input and output together.
+    ///
+    /// # Errors
+    /// Why the request may not go on.
+    pub(crate) async fn take(
+        &mut self,
+        asked: &Asked,
+        plan: &Plan,
+        served: &Served,
+        window: Option<u64>,
+    ) -> Result<(), Fault> {
+        // Counting tokens costs nobody anything (policy.md, "what is counted").
+        if plan.windows.is_empty() || asked.operation == Operation::CountTokens {
+            return Ok(());
         }
-        Err(_) => Err(store_down()),
+        let terms = self.core.terms;
+        let reserved = Reserved {
+            output_tokens: terms.reserved_output_tokens,
+            context_window: served.profile.context_window.or(window),
+        };
+        let wants = wants(asked, plan, &served.profile, reserved);
+        let order = Order {
+            user: plan.user.clone(),
+            lease: self.lease_id()?,
+            wants: wants.clone(),
+            on_failure: plan.on_failure,
+        };
+        // Boxed, here and in `settle`: a stream would otherwise hold room for a call to the store as long as it lasts.
+        let reserving: LocalBoxFuture<'_, _> = Box::pin(self.core.ledger().reserve(order));
+        match reserving.await {
+            Ok(lease) => {
+                let tokens = wants.iter().any(|want| want.window.unit == Unit::Tokens);
+                self.standing = Standing::Taken(Taken {
+                    lease,
+                    wants,
+                    rates: Rates {
+                        tokens: plan.weights.tokens,
+                        cache_read: terms.cache_read_weight,
+                    },
+                    measure: tokens.then(|| Measure::new(asked, served)),
+                });
+                Ok(())
+            }
+            Err(denied) => Err(self.denied(&wants, denied, &plan.tier)),
+        }
+    }
+
+    /// Under the request's own id a lease leads from a log line to what was counted for it.
+    fn lease_id(&self) -> Result<LeaseId, Fault> {
+        let id = &self.request_id;
+        let id = id.strip_prefix("req_").unwrap_or(id);
+        LeaseId::new(id).ok_or_else(|| {
+            let message = "the request's id cannot be the name of a lease";
+            Fault::new(Kind::Internal, message)
+        })
+    }
+
+    fn denied(&mut self, wants: &[Want], mut denied: Denied, tier: &str) -> Fault {
+        if let Denied::Full { counts, exhausted } = &mut denied {
+            *exhausted = denial::binding(wants, counts, *exhausted);
+            if let Some(count) = counts.get(*exhausted) {
+                self.core.metrics.quota_refusal(&count.window);
+            }
+        }
+        let fault = denial::fault(tier, wants, &denied, now_s());
+        self.standing = Standing::Denied(denied);
+        fault
     }
 }
 
 impl Taken {
-    /// Gives back what was taken; says so if that failed.
-    pub(crate) async fn give_back(self, core: &Core) -> Result<(), &'static str> {
-        let given = match self {
-            Self::Nothing => return Ok(()),
-            Self::Lease(lease) => core.call(lease.refund(core.store())).await,
-            Self::Noted(noting, buckets) => {
-                // Before the note has landed there is nothing to give back, and never if it has not.
-                if !noting.await.unwrap_or(false) {
-                    return Ok(());
-                }
-                core.call(core.store().refund(&buckets)).await
-            }
+    /// Corrects what was taken to what counts in `row`, after an upstream that told `usage` and wrote `output`. Returns the
+    /// usage that was counted if some of it had to be counted here.
+    pub(crate) async fn settle(
+        self,
+        core: &Core,
+        row: Row,
+        told: Usage,
+        output: Output,
+    ) -> Option<Usage> {
+        let usage = match self.measure {
+            Some(measure) => measure.complete(core, row, told, output).await,
+            None => told,
         };
-        given.map_err(|_| "the quota of a failed request could not be given back")
+        let wants = self.wants.iter();
+        let used: Vec<_> = wants
+            .map(|want| row.used(want, &usage, self.rates))
+            .collect();
+        let settling: LocalBoxFuture<'_, _> = Box::pin(self.lease.settle(&used));
+        settling.await;
+        (usage != told).then_some(usage)
     }
 }
 
-fn note(core: &Rc<Core>, user: &str, buckets: Vec<Bucket>) -> Taken {
-    let noting = tokio::task::spawn_local({
-        let (core, user, buckets) = (Rc::clone(core), user.to_owned(), buckets.clone());
-        async move {
-            let noted = core.call(core.store().record(&buckets)).await;
-            if let Ok(counts) = &noted {
-                core.show(&user, counts);
-            }
-            noted.is_ok()
-        }
+/// What bounds the tokens that are reserved, beside the request itself.
+#[derive(Clone, Copy, Debug)]
+struct Reserved {
+    /// The most that is reserved of a request's output limit.
+    output_tokens: Option<u64>,
+    /// Input and output together.
+    context_window: Option<u64>,
+}
+
+/// What a request takes of each window of its plan.
+fn wants(asked: &Asked, plan: &Plan, profile: &Profile, reserved: Reserved) -> Vec<Want> {
+    // Looked at once, however many windows count it, and only if one does.
+    let prompts = LazyCell::new(|| prompts(asked, plan));
+    let tokens = LazyCell::new(|| {
+        let tokens = bound(asked, profile, reserved);
+        rounded_up(plan.weights.tokens * tokens as f64)
     });
-    Taken::Noted(noting, buckets)
+    let windows = plan.windows.iter();
+    windows
+        .map(|window| Want {
+            window: *window,
+            amount: match window.unit {
+                Unit::Requests => plan.weights.requests,
+                Unit::Prompts => *prompts,
+                Unit::Tokens => *tokens,
+                Unit::Concurrent => 1,
+            },
+        })
+        .collect()
 }
 
-fn refusal(core: &Core, tier: &str, count: Option<&Count>) -> Fault {
-    let Some(count) = count else {
-        return Fault::new(Kind::QuotaExceeded, "the quota is used up").do_not_retry();
-    };
-    let (unit, period) = (count.window.unit.as_str(), count.window.period.as_str());
-    core.metrics.quota_refusal(unit, period);
-    let now_s = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |passed| i64::try_from(passed.as_secs()).unwrap_or(0));
-    let wait_s = u64::try_from(count.resets_at_s - now_s).unwrap_or(0).max(1);
-    let reset = jiff::Timestamp::from_second(count.resets_at_s)
-        .map_or_else(|_| "the end of the period".to_owned(), |at| at.to_string());
-    let limit = count.limit.unwrap_or(count.used);
-    let message = format!(
-        "the {tier} tier's quota of {limit} {unit} per {period} is used up; it resets at {reset}, in {}; \
-         wait until then or ask for a higher tier",
-        in_words(wait_s)
-    );
-    Fault::new(Kind::QuotaExceeded, message)
-        .retry_after(wait_s)
-        .do_not_retry()
-}
-
-fn in_words(seconds: u64) -> String {
-    match (seconds / 3600, seconds % 3600 / 60) {
-        (0, 0) => format!("{seconds} s"),
-        (0, minutes) => format!("{minutes} min"),
-        (hours, minutes) => format!("{hours} h {minutes} min"),
+fn prompts(asked: &Asked, plan: &Plan) -> u64 {
+    let dialect = asked.operation.dialect();
+    if plan.weights.prompts > 0 && wire::is_prompt(&asked.body, &asked.peek, dialect) {
+        plan.weights.prompts
+    } else {
+        0
     }
+}
+
+/// The most tokens that a request is likely to take.
+fn bound(asked: &Asked, profile: &Profile, reserved: Reserved) -> u64 {
+    let most = profile.max_output_tokens.unwrap_or(u64::MAX);
+    let limit = asked.peek.max_tokens.unwrap_or(profile.default_max_tokens);
+    let output = limit
+        .min(most)
+        .min(reserved.output_tokens.unwrap_or(u64::MAX));
+    let tokens = wire::input_bound_tokens(&asked.body).saturating_add(output);
+    tokens.min(reserved.context_window.unwrap_or(u64::MAX))
+}
+
+/// This machine's time, in Unix seconds: waits for a reset are told by it.
+pub(crate) fn now_s() -> i64 {
+    jiff::Timestamp::now().as_second()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::in_words;
-
-    #[test]
-    fn says_a_wait_in_the_largest_units_that_matter() {
-        assert_eq!(in_words(59), "59 s");
-        assert_eq!(in_words(125), "2 min");
-        assert_eq!(in_words(7 * 3600 + 54 * 60 + 3), "7 h 54 min");
-    }
-}
+mod tests;

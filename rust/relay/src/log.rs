@@ -29,15 +29,23 @@ pub struct Log {
 }
 
 impl Log {
-    /// Starts the writer thread, which ends when the last clone is gone. `dropped` counts lines lost.
+    /// Starts the writer thread for standard error, which ends when the last clone is gone. `dropped` counts lines lost.
     ///
     /// # Errors
     /// If the thread cannot be started.
     pub fn start(dropped: Counter) -> std::io::Result<Self> {
+        Self::to(std::io::stderr(), dropped)
+    }
+
+    /// The same for any `stream`.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn to(mut stream: impl Write + Send + 'static, dropped: Counter) -> std::io::Result<Self> {
         let (queue, lines) = sync_channel(QUEUE_LINES);
         std::thread::Builder::new()
             .name("gateway-log".into())
-            .spawn(move || write_all(&lines, &mut std::io::stderr()))?;
+            .spawn(move || write_all(&lines, &mut stream))?;
         Ok(Self { queue, dropped })
     }
 

@@ -1,7 +1,7 @@
 //! Every metric of the process, declared here and nowhere else.
 
 use counters::{Bounded, Counter, Family, FamilyKind, Gauge, Histogram, Registry};
-use quota::Count;
+use quota::{Count, Period, StoreErrorKind, Window};
 use sha2::{Digest, Sha256};
 
 use crate::settings::{self, UserLabel};
@@ -49,11 +49,19 @@ families! {
     UPSTREAM_ERRORS = FamilyKind::Counter, "gateway_upstream_errors_total",
         "Failures of upstreams by kind.";
     STORE_ERRORS = FamilyKind::Counter, "gateway_store_errors_total",
-        "Calls to the quota store that failed.";
+        "Failures of the quota store by kind, those overcome at once included.";
     STORE_SECONDS = FamilyKind::Histogram(SHORT_SECONDS), "gateway_store_latency_seconds",
         "Round trips to the quota store.";
     STORE_MODE = FamilyKind::Gauge, "gateway_store_mode",
         "1 for the mode the quota store is in, summed over workers.";
+    LOCAL_GRANTS = FamilyKind::Counter, "gateway_quota_local_grants_total",
+        "Requests let in while the quota store could not be asked, by what the tier wants then.";
+    JOURNAL_ENTRIES = FamilyKind::Gauge, "gateway_quota_journal_entries",
+        "Settlements that wait for the quota store.";
+    JOURNAL_LOST = FamilyKind::Counter, "gateway_quota_journal_lost_total",
+        "Settlements that could be kept neither on disk nor in memory.";
+    STORE_OLDER = FamilyKind::Counter, "gateway_quota_older_total",
+        "Accounts that the quota store had lost something of, each time it was found and mended.";
     JWKS_AGE = FamilyKind::Latest, "gateway_jwks_age_seconds",
         "Age of the token verification keys when they were last looked at.";
     PANICS = FamilyKind::Counter, "gateway_panics_total",
@@ -79,6 +87,9 @@ pub struct Metrics {
     between_tokens: Histogram,
     overhead: Histogram,
     store_seconds: Histogram,
+    store_up: Gauge,
+    store_down: Gauge,
+    journal_entries: Gauge,
     panics: Counter,
 }
 
@@ -89,6 +100,8 @@ impl Metrics {
     /// If no file can be made or mapped there.
     pub fn open(folder: &std::path::Path, settings: &settings::Metrics) -> std::io::Result<Self> {
         let registry = Registry::open(folder, FAMILIES)?;
+        let store_up = registry.gauge(&STORE_MODE, &[("mode", "ok")]);
+        store_up.set(1);
         Ok(Self {
             user_label: settings.user_label,
             users: Bounded::new(settings.user_series),
@@ -98,6 +111,9 @@ impl Metrics {
             between_tokens: registry.histogram(&BETWEEN_TOKENS, &[]),
             overhead: registry.histogram(&OVERHEAD, &[]),
             store_seconds: registry.histogram(&STORE_SECONDS, &[]),
+            store_up,
+            store_down: registry.gauge(&STORE_MODE, &[("mode", "down")]),
+            journal_entries: registry.gauge(&JOURNAL_ENTRIES, &[]),
             panics: registry.counter(&PANICS, &[]),
             registry,
         })
@@ -136,28 +152,47 @@ impl Metrics {
         self.overhead.observe(seconds);
     }
 
-    pub(crate) fn store_call(&self, seconds: f64, failed: bool) {
+    pub(crate) fn store_call(&self, seconds: f64) {
         self.store_seconds.observe(seconds);
-        if failed {
-            self.registry.counter(&STORE_ERRORS, &[]).add(1);
-        }
+    }
+
+    pub(crate) fn store_error(&self, kind: StoreErrorKind) {
+        self.registry
+            .counter(&STORE_ERRORS, &[("kind", kind.as_str())])
+            .add(1);
     }
 
     /// Tells which mode the store is in: `ok` or `down`.
     pub(crate) fn store_mode(&self, reachable: bool) {
+        self.store_up.set(i64::from(reachable));
+        self.store_down.set(i64::from(!reachable));
+    }
+
+    pub(crate) fn local_grant(&self, mode: &str) {
         self.registry
-            .gauge(&STORE_MODE, &[("mode", "ok")])
-            .set(i64::from(reachable));
-        self.registry
-            .gauge(&STORE_MODE, &[("mode", "down")])
-            .set(i64::from(!reachable));
+            .counter(&LOCAL_GRANTS, &[("mode", mode)])
+            .add(1);
+    }
+
+    pub(crate) fn journal_entries(&self, waiting: usize) {
+        let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
+        self.journal_entries.set(waiting);
+    }
+
+    pub(crate) fn journal_lost(&self, entries: u64) {
+        self.registry.counter(&JOURNAL_LOST, &[]).add(entries);
+    }
+
+    pub(crate) fn store_older(&self) {
+        self.registry.counter(&STORE_OLDER, &[]).add(1);
     }
 
     pub(crate) fn panic(&self) {
         self.panics.add(1);
     }
 
-    pub(crate) fn quota_refusal(&self, unit: &str, period: &str) {
+    pub(crate) fn quota_refusal(&self, window: &Window) {
+        let (unit, period) = (window.unit.as_str(), period(window));
         self.registry
             .counter(&REFUSALS, &[("unit", unit), ("period", period)])
             .add(1);
@@ -226,28 +261,43 @@ impl Metrics {
             .observe(seconds);
     }
 
-    /// Shows a user's use of a window until that window ends.
-    pub(crate) fn quota_used(&self, user: &str, count: &Count, now_ms: u64) {
-        let shown = match self.user_label {
-            UserLabel::None => return,
+    /// Whether users have series of their own.
+    pub(crate) fn shows_users(&self) -> bool {
+        self.user_label != UserLabel::None
+    }
+
+    /// A user as metrics and the log may name them.
+    pub(crate) fn user(&self, user: &str) -> String {
+        match self.user_label {
             UserLabel::Name => user.to_owned(),
-            UserLabel::Pseudonym => pseudonym(user),
+            UserLabel::Pseudonym | UserLabel::None => pseudonym(user),
+        }
+    }
+
+    /// Shows the use of a window by `user`, named as [`Metrics::user`] does, until that window ends; requests in flight have no
+    /// end that could be known.
+    pub(crate) fn quota_used(&self, user: &str, count: &Count, now_ms: u64) {
+        let Some(resets_at_s) = count.resets_at_s else {
+            return;
         };
-        let user = self.users.admit(&shown);
+        let user = self.users.admit(user);
         if user == Bounded::OTHER {
             return;
         }
         let labels = [
             ("user", user),
             ("unit", count.window.unit.as_str()),
-            ("period", count.window.period.as_str()),
+            ("period", period(&count.window)),
         ];
-        let expires_ms = u64::try_from(count.resets_at_s)
-            .unwrap_or(0)
-            .saturating_mul(1000);
+        let expires_ms = u64::try_from(resets_at_s).unwrap_or(0).saturating_mul(1000);
         let used = self.registry.latest(&QUOTA_USED, &labels);
         used.set_until(count.used as f64, now_ms, expires_ms);
     }
+}
+
+/// The label of a window's period: an empty one would be no label.
+fn period(window: &Window) -> &'static str {
+    window.period.map_or("none", Period::as_str)
 }
 
 /// A stable name for a user that does not say who it is: the same on every replica, twelve hex digits.

@@ -4,6 +4,8 @@
 //! that is not complete yet waits, so that an error event never lands in the middle of another. A client that hears nothing
 //! for a while gets a sign of life, but no longer than the upstream may be silent.
 
+mod end;
+
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -16,7 +18,9 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 use wire::translate::Progress;
-use wire::{Dialect, Frames, Observer, Refusal, Usage};
+use wire::{Dialect, Frames, Observer, Produced, Refusal};
+
+pub(crate) use end::{End, Rest};
 
 use crate::answer;
 use crate::client::{Client, Head, Sent};
@@ -34,20 +38,6 @@ pub(crate) const LINGER: Duration = Duration::from_secs(2);
 /// After the finish reason usage and the end mark follow at once, or never.
 const FINISH: Duration = Duration::from_secs(5);
 
-/// How a stream ended.
-#[derive(Debug)]
-pub(crate) enum End {
-    /// Whole; `last` is still to be sent.
-    Complete { last: Vec<Bytes> },
-    /// The upstream told an error inside the stream, which has been, or is in, `last`.
-    Told { last: Vec<Bytes> },
-    /// The upstream broke off, or told an error in other words; `last` are whole frames that came before. Both are still to be
-    /// sent.
-    Broken { last: Vec<Bytes>, refusal: Refusal },
-    /// The client left, or stopped reading.
-    ClientLeft,
-}
-
 /// Between whom a stream goes, how, and how long its waits last.
 #[derive(Debug)]
 pub(crate) struct Terms<'a> {
@@ -57,6 +47,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) client: Dialect,
     /// What the client hears of the frames.
     pub(crate) voice: Voice,
+    /// Collects what the model writes, if its tokens may have to be counted here.
+    pub(crate) produced: Option<Produced>,
     /// Silence of the upstream that ends the stream.
     pub(crate) idle: Duration,
     /// Silence after which the client gets a sign of life.
@@ -120,24 +112,15 @@ where
         }
     }
 
-    /// The head, if nothing has been sent yet.
-    pub(crate) fn take_head(&mut self) -> Option<Head> {
-        self.head.take()
-    }
-
-    /// Whether anything has gone to the client.
-    pub(crate) fn delivered(&self) -> bool {
-        self.delivered
-    }
-
-    /// Usage seen so far.
-    pub(crate) fn usage(&self) -> Usage {
-        self.observer.usage()
-    }
-
-    /// The upstream's body, to be read to its end.
-    pub(crate) fn into_body(self) -> B {
-        self.body
+    /// What there is left of it when it has run.
+    pub(crate) fn into_rest(self) -> Rest<B> {
+        Rest {
+            head: self.head,
+            delivered: self.delivered,
+            usage: self.observer.usage(),
+            produced: self.terms.produced,
+            body: self.body,
+        }
     }
 
     /// Relays until the end, whatever that is; what [`End`] still carries is for the caller to send.
@@ -249,6 +232,9 @@ where
     fn look(&mut self, part: &[Bytes], record: &mut Record) {
         for piece in part {
             let seen = self.observer.observe(piece);
+            if let Some(produced) = &mut self.terms.produced {
+                produced.observe(piece);
+            }
             if seen.content {
                 let now = Instant::now();
                 if let Some(before) = self.last_content.replace(now) {

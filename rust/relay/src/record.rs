@@ -75,6 +75,8 @@ pub struct Record {
     detail: Option<String>,
     /// Usage as the upstream told it.
     pub usage: Usage,
+    /// What was counted in its place, if the upstream told too little.
+    pub(crate) estimate: Option<Usage>,
     upstream_called: Option<Duration>,
     upstream_head: Option<Duration>,
     first_token: Option<Duration>,
@@ -109,6 +111,8 @@ struct Line<'a> {
     cache_read_tokens: u64,
     cache_creation_tokens: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     upstream_called_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_head_ms: Option<f64>,
@@ -139,6 +143,7 @@ impl Record {
             fault: None,
             detail: None,
             usage: Usage::default(),
+            estimate: None,
             upstream_called: None,
             upstream_head: None,
             first_token: None,
@@ -152,6 +157,11 @@ impl Record {
 
     /// Ends the trace: counts its metrics and writes its line, with the status that was sent.
     pub fn end(mut self, outcome: Outcome, status: u16) {
+        self.ended(outcome, status);
+    }
+
+    /// Notes how the request has ended, while something is still to be done for it.
+    pub(crate) fn ended(&mut self, outcome: Outcome, status: u16) {
         self.outcome = outcome;
         self.status = status;
     }
@@ -203,6 +213,7 @@ impl Record {
             (Some(asked), Some(model)) => Some(format!("{asked} -> {model}")),
             _ => None,
         };
+        let usage = self.estimate.unwrap_or(self.usage);
         let line = Line {
             ts: timestamp(),
             level: if self.status >= 500 { "error" } else { "info" },
@@ -219,10 +230,11 @@ impl Record {
             outcome: self.outcome.as_str(),
             fault: self.fault.map(Kind::as_str),
             detail: self.detail.as_deref(),
-            input_tokens: self.usage.input_tokens,
-            output_tokens: self.usage.output_tokens,
-            cache_read_tokens: self.usage.cache_read_tokens,
-            cache_creation_tokens: self.usage.cache_creation_tokens,
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cache_read_tokens: usage.cache_read_tokens,
+            cache_creation_tokens: usage.cache_creation_tokens,
+            usage: self.estimate.is_some().then_some("estimate"),
             upstream_called_ms: self.upstream_called.map(ms),
             upstream_head_ms: self.upstream_head.map(ms),
             ttfb_ms: self.first_token.map(ms),

@@ -2,6 +2,7 @@
 //!
 //! It is born inside the worker process (threads do not survive a fork) and ends with it.
 
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,9 +10,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fault::{Fault, Kind};
+use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 
 use crate::core::Core;
 use crate::log::Log;
@@ -19,6 +22,9 @@ use crate::metrics::Metrics;
 use crate::record;
 use crate::settings::Settings;
 use crate::upstream::Upstream;
+
+/// How long after a defect the ledger's own work is begun again.
+const KEEPER_PAUSE: Duration = Duration::from_secs(1);
 
 /// Work on the relay's thread.
 pub type Job = LocalBoxFuture<'static, ()>;
@@ -148,6 +154,20 @@ fn event(level: &str, upstream: &str, (key, value): (&str, &str)) -> String {
     line.to_string()
 }
 
+/// Keeps the ledger going: without it leases would run out under requests in flight, and nothing would come back to the store.
+async fn keep(core: Rc<Core>) {
+    let (ledger, metrics) = (Rc::clone(core.ledger()), Arc::clone(&core.metrics));
+    drop(core);
+    while AssertUnwindSafe(Rc::clone(&ledger).run())
+        .catch_unwind()
+        .await
+        .is_err()
+    {
+        metrics.panic();
+        tokio::time::sleep(KEEPER_PAUSE).await;
+    }
+}
+
 fn main(
     settings: &Settings,
     metrics: Arc<Metrics>,
@@ -169,7 +189,7 @@ fn main(
     let local = LocalSet::new();
     runtime.block_on(async {
         // Inside the runtime, since clients and stores bind to it when they are made.
-        let core = match Core::new(settings, metrics) {
+        let core = match Core::new(settings, metrics, log.clone()) {
             Ok(core) => Rc::new(core),
             Err(fault) => {
                 let _ = ready.send(Err(fault));
@@ -177,18 +197,30 @@ fn main(
             }
         };
         let _ = ready.send(Ok(()));
-        local
+        let (busy, mut idle) = mpsc::channel::<()>(1);
+        let end = local
             .run_until(async {
+                let keeping = tokio::task::spawn_local(keep(Rc::clone(&core)));
                 for (name, upstream) in core.unknown_upstreams() {
                     tokio::task::spawn_local(ask(name, upstream, log.clone()));
                 }
                 while let Some(job) = queue.recv().await {
-                    tokio::task::spawn_local(job(Rc::clone(&core)));
+                    let (job, busy) = (job(Rc::clone(&core)), busy.clone());
+                    tokio::task::spawn_local(async move {
+                        job.await;
+                        drop(busy);
+                    });
                 }
+                let end = Instant::now() + drain;
+                drop(busy);
+                // Until the last exchange has ended its lease is to live on, and what waits for the store may still go.
+                let _ = tokio::time::timeout_at(end, idle.recv()).await;
+                keeping.abort();
+                end
             })
             .await;
-        // The last exchange to end closes the idle connections, whose tasks would otherwise be waited for too.
+        // The last to let go of it closes the idle connections, whose tasks would otherwise be waited for too.
         drop(core);
-        let _ = tokio::time::timeout(drain, local).await;
+        let _ = tokio::time::timeout_at(end, local).await;
     });
 }

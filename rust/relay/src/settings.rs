@@ -107,10 +107,22 @@ pub struct Quota {
     pub redis_ca_file: Option<String>,
     /// The embedded store's file.
     pub sqlite_path: String,
+    /// Where settlements wait while the store is down; none: in memory only.
+    pub journal_folder: Option<String>,
     /// The zone in which days end.
     pub timezone: String,
-    /// Seconds one call to the store may take.
+    /// Seconds that all calls to the store may take together for one request.
     pub timeout_s: f64,
+    /// Seconds that a request in flight keeps what it has taken without a sign of life.
+    pub lease_s: f64,
+    /// The part of what is left that this worker may give out while the store is down, 0 to 1.
+    pub share: f64,
+    /// Seconds it may do that for.
+    pub local_for_s: f64,
+    /// What a token read from a cache counts as, 0 to 1.
+    pub cache_read_weight: f64,
+    /// How much of a request's output limit is reserved; none: all of it.
+    pub reserved_output_tokens: Option<u64>,
 }
 
 impl std::fmt::Debug for Quota {

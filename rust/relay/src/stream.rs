@@ -6,10 +6,12 @@ use bytes::Bytes;
 use fault::{Fault, Kind};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use wire::Dialect;
+use wire::{Dialect, Produced};
 
 use crate::client::{Client, Head};
-use crate::exchange::{Answer, Exchange, Plan, Served};
+use crate::count::Output;
+use crate::exchange::Exchange;
+use crate::plan::Plan;
 use crate::pump::{End, LINGER, Pump, Terms};
 use crate::record::Outcome;
 use crate::upstream::Upstream;
@@ -25,7 +27,7 @@ impl<C: Client> Exchange<C> {
         voice: Voice,
         plan: &Plan,
         upstream: &Upstream,
-    ) -> Result<Served, Fault> {
+    ) -> Result<(), Fault> {
         let Some(mut record) = self.record.take() else {
             return Err(Fault::new(Kind::Internal, "a stream without a record"));
         };
@@ -37,6 +39,7 @@ impl<C: Client> Exchange<C> {
             upstream: spoken,
             client: self.dialect,
             voice,
+            produced: self.standing.counts_tokens().then(|| Produced::new(spoken)),
             idle: upstream.idle,
             ping: upstream.ping,
             request_id: &self.request_id,
@@ -45,10 +48,12 @@ impl<C: Client> Exchange<C> {
         let end = pump
             .run(&mut self.client, &mut self.watch, &mut record)
             .await;
-        record.usage = pump.usage();
-        let head = pump.take_head();
-        let delivered = pump.delivered();
-        let rest = pump.into_body();
+        let rest = pump.into_rest();
+        record.usage = rest.usage;
+        if let Some(produced) = rest.produced {
+            self.output = Output::Texts(produced);
+        }
+        let (head, delivered) = (rest.head, rest.delivered);
         self.answering = delivered;
         self.record = Some(record);
         match end {
@@ -57,38 +62,33 @@ impl<C: Client> Exchange<C> {
                     .await;
                 // The end of a stream that passes as it is has been waited for.
                 if translated {
-                    read_to_end(rest);
+                    read_to_end(rest.body);
                 }
             }
-            End::ClientLeft => self.close(Outcome::ClientLeft, status),
-            End::Told { last } => return Ok(self.failed(head, last, status).await),
+            End::ClientLeft => self.close(Outcome::ClientLeft, status).await,
+            End::Told { last } => self.failed(head, &last, status).await,
             End::Broken { last, refusal } if !delivered && last.is_empty() => {
-                return Ok(Served::GiveBack(self.told(&refusal, plan)));
+                self.tell(&refusal, plan).await;
             }
             End::Broken { mut last, refusal } => {
                 last.push(Bytes::from(refusal.event(&self.request_id)));
                 if let Some(record) = &mut self.record {
                     record.blame(refusal.fault);
                 }
-                return Ok(self.failed(head, last, status).await);
+                self.failed(head, &last, status).await;
             }
         }
-        Ok(Served::Counts)
+        Ok(())
     }
 
     /// Ends a stream whose last event is an error: where nothing of the answer came before it, the upstream refused, only late.
-    async fn failed(&mut self, head: Option<Head>, last: Vec<Bytes>, status: u16) -> Served {
-        if self.has_content() {
-            self.last(head.as_ref(), &last, Outcome::Broken, status)
-                .await;
-            return Served::Counts;
-        }
-        Served::GiveBack(Answer {
-            head,
-            body: last,
-            status,
-            outcome: Outcome::Failed,
-        })
+    async fn failed(&mut self, head: Option<Head>, last: &[Bytes], status: u16) {
+        let outcome = if self.has_content() {
+            Outcome::Broken
+        } else {
+            Outcome::Failed
+        };
+        self.last(head.as_ref(), last, outcome, status).await;
     }
 }
 

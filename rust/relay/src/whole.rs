@@ -8,18 +8,23 @@ use http::Response;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use wire::Dialect;
 use wire::translate::{self, Memory};
 
 use crate::answer;
 use crate::client::{Client, Head};
 use crate::core;
-use crate::exchange::{Answer, Asked, Exchange, Plan, Served};
+use crate::count::Output;
+use crate::exchange::{Asked, Exchange};
+use crate::plan::Plan;
 use crate::record::Outcome;
 use crate::upstream::Upstream;
 use crate::watch::Watch;
 
 /// An answer that is not a stream is read whole up to this size, so that a failure in it is still a clean one.
 const WHOLE_BYTES: usize = 1024 * 1024;
+/// What an answer used stands at its end; so much of it is kept to be read.
+const TAIL_BYTES: usize = 16 * 1024;
 /// A translated answer is always read whole; no model writes more.
 const TRANSLATED_BYTES: usize = 32 * 1024 * 1024;
 
@@ -30,15 +35,15 @@ impl<C: Client> Exchange<C> {
         mut head: Head,
         mut body: Incoming,
         upstream: &Upstream,
-    ) -> Result<Served, Fault> {
+    ) -> Result<(), Fault> {
         // Promised to the client for a large answer: one that is cut short can then not look whole.
         let promised = body.size_hint().exact();
         let mut pieces = Vec::new();
         let mut bytes = 0;
         loop {
             let Some(frame) = self.next(&mut body, upstream).await? else {
-                self.close(Outcome::ClientLeft, head.status);
-                return Ok(Served::Counts);
+                self.close(Outcome::ClientLeft, head.status).await;
+                return Ok(());
             };
             let Some(data) = frame else { break };
             bytes += data.len();
@@ -51,13 +56,10 @@ impl<C: Client> Exchange<C> {
             }
         }
         let joined = join(pieces, bytes);
-        if let Some(record) = &mut self.record {
-            record.usage = wire::usage::usage_of_body(self.dialect, &joined);
-            record.content_delivered();
-        }
+        self.used(self.dialect, &joined);
         head.push("content-length", bytes.to_string());
         self.finish(&head, &[joined], Outcome::Complete).await;
-        Ok(Served::Counts)
+        Ok(())
     }
 
     /// Passes on an answer too large to be held: from the first part on, a failure can only cut it short.
@@ -67,34 +69,58 @@ impl<C: Client> Exchange<C> {
         pieces: Vec<Bytes>,
         mut body: Incoming,
         upstream: &Upstream,
-    ) -> Result<Served, Fault> {
+    ) -> Result<(), Fault> {
         let status = head.status;
+        let mut tail = Tail::default();
+        for piece in &pieces {
+            tail.push(piece);
+        }
         self.answering = true;
         self.watch.arm(&mut self.client);
+        if let Some(record) = &mut self.record {
+            record.content_delivered();
+        }
         let mut sent = self.client.send(Some(&head), &pieces, true);
-        loop {
+        let outcome = loop {
             if !self.drained(sent).await {
-                self.close(Outcome::ClientLeft, status);
-                return Ok(Served::Counts);
+                break Outcome::ClientLeft;
             }
             match self.next(&mut body, upstream).await {
-                Ok(Some(Some(data))) => sent = self.client.send(None, &[data], true),
-                Ok(Some(None)) => {
-                    self.last(None, &[], Outcome::Complete, status).await;
-                    return Ok(Served::Counts);
+                Ok(Some(Some(data))) => {
+                    tail.push(&data);
+                    sent = self.client.send(None, &[data], true);
                 }
-                Ok(None) => {
-                    self.close(Outcome::ClientLeft, status);
-                    return Ok(Served::Counts);
-                }
+                Ok(Some(None)) => break Outcome::Complete,
+                Ok(None) => break Outcome::ClientLeft,
                 Err(fault) => {
                     if let Some(record) = &mut self.record {
                         record.blame(fault.kind);
                     }
-                    self.last(None, &[], Outcome::Broken, status).await;
-                    return Ok(Served::Counts);
+                    break Outcome::Broken;
                 }
             }
+        };
+        if let Some(record) = &mut self.record {
+            record.usage = wire::usage_of_tail(self.dialect, &tail.last);
+        }
+        self.output = Output::Bytes(tail.bytes);
+        if outcome == Outcome::ClientLeft {
+            self.close(outcome, status).await;
+        } else {
+            self.last(None, &[], outcome, status).await;
+        }
+        Ok(())
+    }
+
+    /// Notes what a whole answer in `dialect` says of its use, or what it holds where it says nothing.
+    fn used(&mut self, dialect: Dialect, body: &[u8]) {
+        let usage = wire::usage_of_body(dialect, body);
+        if let Some(record) = &mut self.record {
+            record.usage = usage;
+            record.content_delivered();
+        }
+        if self.standing.counts_tokens() && !usage.output_told {
+            self.output = Output::Texts(wire::produced_of_body(dialect, body));
         }
     }
 
@@ -144,30 +170,30 @@ impl<C: Client> Exchange<C> {
         memory: &Memory,
         plan: &Plan,
         upstream: &Upstream,
-    ) -> Result<Served, Fault> {
+    ) -> Result<(), Fault> {
         let mut body = response.into_body();
         let Some(told) = self
             .read_whole(&mut body, upstream, TRANSLATED_BYTES)
             .await?
         else {
-            self.close(Outcome::ClientLeft, head.status);
-            return Ok(Served::Counts);
+            self.close(Outcome::ClientLeft, head.status).await;
+            return Ok(());
         };
         let answer = match memory.answer(&told, self.stamp()) {
             Ok(answer) => answer,
-            Err(refusal) => return Ok(Served::GiveBack(self.told(&refusal, plan))),
+            Err(refusal) => {
+                self.tell(&refusal, plan).await;
+                return Ok(());
+            }
         };
-        if let Some(record) = &mut self.record {
-            record.usage = wire::usage_of_body(memory.upstream(), &told);
-            record.content_delivered();
-        }
+        self.used(memory.upstream(), &told);
         if let Some(id) = answer.upstream_id.as_deref().and_then(answer::plain) {
             head.push("x-upstream-id", id);
         }
         head.push("content-length", answer.body.len().to_string());
         self.finish(&head, &[Bytes::from(answer.body)], Outcome::Complete)
             .await;
-        Ok(Served::Counts)
+        Ok(())
     }
 
     /// A body as one piece; `None` if the client left.
@@ -202,7 +228,7 @@ impl<C: Client> Exchange<C> {
         plan: &Plan,
         upstream: &Upstream,
         model: &core::Served,
-    ) -> Answer {
+    ) {
         let status = response.status().as_u16();
         let retry_after_s = answer::retry_after(&response);
         let should_retry = answer::should_retry(&response);
@@ -221,17 +247,17 @@ impl<C: Client> Exchange<C> {
         if let Some(record) = &mut self.record {
             record.note(format!("the upstream answered {status}"));
         }
-        self.told(&refusal, plan)
+        self.tell(&refusal, plan).await;
     }
 
     /// An upstream's own refusal: its words in the client's dialect pass, anything else gets ours.
     pub(crate) async fn refused(
         &mut self,
-        status: u16,
         mut head: Head,
         response: Response<Incoming>,
         upstream: &Upstream,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<(), Fault> {
+        let status = head.status;
         let json = answer::is_json(&response) && answer::is_plain(&response);
         let retry_after = answer::retry_after(&response);
         let mut body = response.into_body();
@@ -258,12 +284,30 @@ impl<C: Client> Exchange<C> {
         if let Some(record) = &mut self.record {
             record.blame(answer::in_our_words(status, retry_after).kind);
         }
-        Ok(Answer {
-            head: Some(head),
-            status,
-            body: pieces,
-            outcome: Outcome::Failed,
-        })
+        self.finish(&head, &pieces, Outcome::Failed).await;
+        Ok(())
+    }
+}
+
+/// The end of an answer that is not kept.
+#[derive(Default)]
+struct Tail {
+    last: Vec<u8>,
+    bytes: u64,
+}
+
+impl Tail {
+    fn push(&mut self, piece: &[u8]) {
+        self.bytes += piece.len() as u64;
+        self.last.extend_from_slice(
+            piece
+                .get(piece.len().saturating_sub(TAIL_BYTES)..)
+                .unwrap_or_default(),
+        );
+        // Not each time, or small pieces would move it all over and over.
+        if self.last.len() > 2 * TAIL_BYTES {
+            self.last.drain(..self.last.len() - TAIL_BYTES);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! One pipelined connection, made when it is first needed and again after it broke.
+//! One pipelined connection to one server, made when it is first needed and again after it broke.
 //!
 //! redis' own `ConnectionManager` is not used: it answers the first call after an outage with the
 //! outage, although Redis is back.
@@ -8,32 +8,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{
-    AsyncConnectionConfig, Client, ErrorKind, PushInfo, PushKind, RedisError, RedisResult,
-    ServerErrorKind,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, PushInfo, PushKind, RedisResult,
+    Value,
 };
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
-use crate::store::StoreError;
+use super::errors::{Failure, ends_connection};
 
+/// The way to one server.
 pub(super) struct Link {
-    client: Client,
+    info: ConnectionInfo,
     current: Mutex<Option<Live>>,
     failures: AtomicU64,
-    connecting: tokio::sync::Mutex<Option<StoreError>>,
+    connecting: tokio::sync::Mutex<Option<Failure>>,
 }
 
 /// A connection, and whether it has been found to be of no use.
 #[derive(Clone)]
 pub(super) struct Live {
-    pub(super) connection: MultiplexedConnection,
+    connection: MultiplexedConnection,
     broken: Arc<AtomicBool>,
 }
 
 impl Link {
-    pub(super) fn new(client: Client) -> Self {
+    /// The way to the server that `info` names; nobody is connected to yet.
+    pub(super) fn new(info: ConnectionInfo) -> Self {
         Self {
-            client,
+            info,
             current: Mutex::new(None),
             failures: AtomicU64::new(0),
             connecting: tokio::sync::Mutex::new(None),
@@ -44,14 +46,14 @@ impl Link {
     ///
     /// One caller connects and the others wait for it. If it fails, it fails for all that waited:
     /// a crowd in front of a dead Redis makes one attempt and not one each.
-    pub(super) async fn connection(&self, deadline: Instant) -> Result<Live, StoreError> {
+    pub(super) async fn connection(&self, deadline: Instant) -> Result<Live, Failure> {
         if let Some(live) = self.alive() {
             return Ok(live);
         }
         let failures = self.failures.load(Ordering::Relaxed);
         let mut last_failure = timeout_at(deadline, self.connecting.lock())
             .await
-            .map_err(|_| StoreError::Timeout)?;
+            .map_err(|_| Failure::timeout())?;
         if let Some(live) = self.alive() {
             return Ok(live);
         }
@@ -60,17 +62,17 @@ impl Link {
         {
             return Err(failure);
         }
-        match answer(timeout_at(deadline, connect(&self.client)).await) {
-            Ok(live) => {
+        let failure = match timeout_at(deadline, connect(&self.info)).await {
+            Ok(Ok(live)) => {
                 *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(live.clone());
-                Ok(live)
+                return Ok(live);
             }
-            Err(failure) => {
-                *last_failure = Some(failure.clone());
-                self.failures.fetch_add(1, Ordering::Relaxed);
-                Err(failure)
-            }
-        }
+            Ok(Err(error)) => Failure::of(&error),
+            Err(_) => Failure::timeout(),
+        };
+        *last_failure = Some(failure.clone());
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        Err(failure)
     }
 
     fn alive(&self) -> Option<Live> {
@@ -86,30 +88,51 @@ impl Link {
 }
 
 impl Live {
-    /// The reply, or why there is none; a connection that may be at fault is not used again.
-    pub(super) fn checked<T>(
+    /// The answer to one command.
+    pub(super) async fn ask(&self, command: &Cmd, deadline: Instant) -> Result<Value, Failure> {
+        let mut connection = self.connection.clone();
+        let reply = timeout_at(deadline, connection.send_packed_command(command)).await;
+        self.checked(reply)
+    }
+
+    /// The answer to the last command of some that are sent together.
+    pub(super) async fn ask_last(
         &self,
-        reply: Result<RedisResult<T>, Elapsed>,
-    ) -> Result<T, StoreError> {
-        let may_work = match &reply {
-            Ok(Ok(_)) => true,
-            // A primary that was made a replica stays one: its name now leads somewhere else.
-            Ok(Err(error)) => !matches!(
-                error.kind(),
-                ErrorKind::Io | ErrorKind::Parse | ErrorKind::Server(ServerErrorKind::ReadOnly)
-            ),
-            // Perhaps it is only slow. Perhaps the other end is gone without a word, and then no call
-            // would ever be answered.
-            Err(_) => false,
-        };
-        if !may_work {
-            self.broken.store(true, Ordering::Relaxed);
+        commands: &Pipeline,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        let mut connection = self.connection.clone();
+        let count = commands.len();
+        let replies = connection.send_packed_commands(commands, 0, count);
+        let reply = timeout_at(deadline, replies).await;
+        self.checked(reply.map(|replies| Ok(replies?.pop().unwrap_or(Value::Nil))))
+    }
+
+    /// Has the next call made on a new connection.
+    pub(super) fn abandon(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+    }
+
+    fn checked(&self, reply: Result<RedisResult<Value>, Elapsed>) -> Result<Value, Failure> {
+        match reply.map(|reply| reply.and_then(Value::extract_error)) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => {
+                if ends_connection(&error) {
+                    self.abandon();
+                }
+                Err(Failure::of_call(&error))
+            }
+            Err(_) => {
+                // Perhaps it is only slow. Perhaps the other end is gone without a word, and then no call
+                // would ever be answered.
+                self.abandon();
+                Err(Failure::timeout())
+            }
         }
-        answer(reply)
     }
 }
 
-async fn connect(client: &Client) -> RedisResult<Live> {
+async fn connect(info: &ConnectionInfo) -> RedisResult<Live> {
     let broken = Arc::new(AtomicBool::new(false));
     let notice = {
         let broken = Arc::clone(&broken);
@@ -124,23 +147,8 @@ async fn connect(client: &Client) -> RedisResult<Live> {
         .set_connection_timeout(None)
         .set_response_timeout(None)
         .set_push_sender(notice);
-    let connection = client
+    let connection = Client::open(info.clone())?
         .get_multiplexed_async_connection_with_config(&config)
         .await?;
     Ok(Live { connection, broken })
-}
-
-fn answer<T>(reply: Result<RedisResult<T>, Elapsed>) -> Result<T, StoreError> {
-    match reply {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(store_error(&error)),
-        Err(_) => Err(StoreError::Timeout),
-    }
-}
-
-fn store_error(error: &RedisError) -> StoreError {
-    match error.kind() {
-        ErrorKind::Io | ErrorKind::Parse => StoreError::Unreachable(error.to_string()),
-        _ => StoreError::Refused(error.to_string()),
-    }
 }

@@ -1,246 +1,81 @@
 //! What every store promises. `shared_suite!` makes a test of each promise for one store.
 
-use std::future::Future;
-use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+pub(crate) mod caller;
+pub(crate) mod flying;
+pub(crate) mod history;
+pub(crate) mod settling;
+pub(crate) mod taking;
 
-use quota::{Bucket, Calendar, Count, Decision, Lease, Period, Store, Unit, Window};
-use tokio::task::{JoinSet, LocalSet};
-
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
+use quota::{Lives, Store};
 
 /// An empty store that handles can be opened on.
 pub(crate) trait Fixture {
     type Handle: Store + 'static;
 
-    fn open(&self) -> Self::Handle;
-}
-
-pub(crate) fn bucket(user: &str, limit: Option<u64>) -> Bucket {
-    let window = Window {
-        unit: Unit::Requests,
-        period: Period::Day,
-        limit,
-    };
-    Calendar::new("UTC")
-        .unwrap()
-        .bucket(user, window, SystemTime::now())
-}
-
-/// The bucket of another window of the same user, which there is no unit or period for yet.
-pub(crate) fn other_bucket(user: &str, limit: Option<u64>) -> Bucket {
-    let mut bucket = bucket(user, limit);
-    bucket.key.push_str(":other");
-    bucket
-}
-
-pub(crate) fn used(counts: &[Count]) -> Vec<u64> {
-    counts.iter().map(|count| count.used).collect()
-}
-
-pub(crate) async fn in_parallel<F>(calls: impl IntoIterator<Item = F>) -> Vec<F::Output>
-where
-    F: Future<Output: 'static> + 'static,
-{
-    let all = async {
-        let mut set = JoinSet::new();
-        for call in calls {
-            set.spawn_local(call);
-        }
-        set.join_all().await
-    };
-    LocalSet::new().run_until(all).await
-}
-
-async fn granted_of<S: Store + 'static>(handles: Vec<S>, calls: usize, limit: u64) -> usize {
-    let handles: Vec<Rc<S>> = handles.into_iter().map(Rc::new).collect();
-    let calls = (0..calls).map(|call| {
-        let store = Rc::clone(&handles[call % handles.len()]);
-        async move { store.reserve(&[bucket("u", Some(limit))]).await.unwrap() }
-    });
-    let decisions = in_parallel(calls).await;
-    decisions
-        .iter()
-        .filter(|decision| matches!(decision, Decision::Granted(_)))
-        .count()
-}
-
-pub(crate) async fn grants_exactly_ten_of_64_at_once(fixture: &impl Fixture) {
-    assert_eq!(granted_of(vec![fixture.open()], 64, 10).await, 10);
-    let counts = fixture.open().read(&[bucket("u", Some(10))]).await.unwrap();
-    assert_eq!(used(&counts), [10]);
-}
-
-pub(crate) async fn grants_exactly_100_of_500_over_two_handles(fixture: &impl Fixture) {
-    assert_eq!(
-        granted_of(vec![fixture.open(), fixture.open()], 500, 100).await,
-        100
-    );
-}
-
-pub(crate) async fn says_what_is_used_and_which_window_is_full(fixture: &impl Fixture) {
-    let store = fixture.open();
-    let buckets = [bucket("u", None), other_bucket("u", Some(1))];
-    let count = |index: usize, used| Count {
-        used,
-        limit: buckets[index].window.limit,
-        resets_at_s: buckets[index].resets_at_s,
-        window: buckets[index].window,
-    };
-    let counts = vec![count(0, 1), count(1, 1)];
-    assert_eq!(
-        store.reserve(&buckets).await.unwrap(),
-        Decision::Granted(counts.clone())
-    );
-    let refusal = Decision::Refused {
-        counts,
-        exhausted: 1,
-    };
-    assert_eq!(store.reserve(&buckets).await.unwrap(), refusal);
-}
-
-pub(crate) async fn takes_from_all_windows_or_from_none(fixture: &impl Fixture) {
-    let store = fixture.open();
-    let [wide, narrow] = [bucket("u", Some(100)), other_bucket("u", Some(2))];
-    for _ in 0..5 {
-        store
-            .reserve(&[wide.clone(), narrow.clone()])
-            .await
-            .unwrap();
-        store
-            .reserve(&[narrow.clone(), wide.clone()])
-            .await
-            .unwrap();
-    }
-    assert_eq!(used(&store.read(&[wide, narrow]).await.unwrap()), [2, 2]);
-}
-
-pub(crate) async fn refuses_everything_at_a_limit_of_zero(fixture: &impl Fixture) {
-    let decision = fixture
-        .open()
-        .reserve(&[bucket("u", Some(0))])
-        .await
-        .unwrap();
-    assert!(matches!(decision, Decision::Refused { exhausted: 0, .. }));
-}
-
-pub(crate) async fn never_refuses_without_a_limit(fixture: &impl Fixture) {
-    assert_eq!(granted_of(vec![fixture.open()], 50, u64::MAX).await, 50);
-    let store = fixture.open();
-    let decision = store.reserve(&[bucket("u", None)]).await.unwrap();
-    assert!(matches!(decision, Decision::Granted(counts) if used(&counts) == [51]));
-}
-
-pub(crate) async fn gives_back_what_was_taken_and_never_more(fixture: &impl Fixture) {
-    let store = fixture.open();
-    let buckets = [bucket("u", Some(2)), other_bucket("u", Some(2))];
-    store.refund(&buckets).await.unwrap();
-    store.record(&buckets[..1]).await.unwrap();
-    store.refund(&buckets).await.unwrap();
-    store.refund(&buckets).await.unwrap();
-    assert_eq!(used(&store.read(&buckets).await.unwrap()), [0, 0]);
-    store.reserve(&buckets).await.unwrap();
-    assert_eq!(used(&store.read(&buckets).await.unwrap()), [1, 1]);
-}
-
-pub(crate) async fn records_beyond_the_limit(fixture: &impl Fixture) {
-    let store = fixture.open();
-    let buckets = [bucket("u", Some(1))];
-    for expected in 1..=3 {
-        assert_eq!(used(&store.record(&buckets).await.unwrap()), [expected]);
-    }
-    assert!(matches!(
-        store.reserve(&buckets).await.unwrap(),
-        Decision::Refused { .. }
-    ));
-}
-
-pub(crate) async fn reads_zero_of_what_was_never_touched(fixture: &impl Fixture) {
-    let store = fixture.open();
-    let buckets = [bucket("nobody", Some(7)), other_bucket("nobody", None)];
-    for _ in 0..2 {
-        let counts = store.read(&buckets).await.unwrap();
-        assert_eq!(used(&counts), [0, 0]);
-        assert_eq!(counts[0].limit, Some(7));
-        assert_eq!(counts[1].limit, None);
-    }
-}
-
-pub(crate) async fn grants_a_tier_without_windows(fixture: &impl Fixture) {
-    let store = fixture.open();
-    assert_eq!(
-        store.reserve(&[]).await.unwrap(),
-        Decision::Granted(Vec::new())
-    );
-    assert_eq!(store.read(&[]).await.unwrap(), []);
-    store.refund(&[]).await.unwrap();
-}
-
-pub(crate) async fn counts_users_with_odd_names_apart(fixture: &impl Fixture) {
-    let store = fixture.open();
-    let long = "x".repeat(10_000);
-    let users = [
-        "a:b", "a", "{a}", "}", "*", "a\r\nb", "\0", "a%3Ab", "\u{e4}", "a\u{308}", "", &long,
-        "' --",
-    ];
-    for user in users {
-        assert_eq!(
-            used(&store.record(&[bucket(user, None)]).await.unwrap()),
-            [1],
-            "{user:?}"
-        );
-    }
-    for user in users {
-        assert_eq!(
-            used(&store.read(&[bucket(user, None)]).await.unwrap()),
-            [1],
-            "{user:?}"
-        );
-    }
-}
-
-pub(crate) async fn a_lease_gives_back_only_when_told(fixture: &impl Fixture) {
-    let store = fixture.open();
-    let buckets = vec![bucket("u", Some(3))];
-    let mut leases = Vec::new();
-    for _ in 0..3 {
-        store.reserve(&buckets).await.unwrap();
-        leases.push(Lease::granted(buckets.clone()));
-    }
-    leases.pop().unwrap().settle();
-    drop(leases.pop());
-    leases.pop().unwrap().refund(&store).await.unwrap();
-    assert_eq!(used(&store.read(&buckets).await.unwrap()), [2]);
-}
-
-pub(crate) async fn answers_a_ping(fixture: &impl Fixture) {
-    fixture.open().ping().await.unwrap();
+    /// A handle of its own, as another process has it.
+    fn open(&self, lives: Lives) -> Self::Handle;
 }
 
 macro_rules! shared_suite {
     ($fixture:expr) => {
-        suite::shared_suite! { $fixture;
-            grants_exactly_ten_of_64_at_once
+        suite::shared_suite! { $fixture; taking:
             grants_exactly_100_of_500_over_two_handles
-            says_what_is_used_and_which_window_is_full
+            grants_as_many_weights_as_fit_at_once
             takes_from_all_windows_or_from_none
-            refuses_everything_at_a_limit_of_zero
+            says_which_window_is_full_and_what_is_used
+            refuses_everything_but_nothing_at_a_limit_of_zero
             never_refuses_without_a_limit
-            gives_back_what_was_taken_and_never_more
-            records_beyond_the_limit
+            takes_once_however_often_it_is_asked
             reads_zero_of_what_was_never_touched
-            grants_a_tier_without_windows
             counts_users_with_odd_names_apart
-            a_lease_gives_back_only_when_told
-            answers_a_ping
+            grants_what_wants_nothing
+            takes_nothing_from_a_bucket_of_another_time
+            answers_as_before_when_the_bucket_is_over_meanwhile
+            counts_as_far_as_numbers_are_exact
+            probes_without_counting
+        }
+        suite::shared_suite! { $fixture; settling:
+            settles_once_however_often_it_is_asked
+            corrects_what_was_taken_up_and_down
+            goes_by_its_record_rather_than_by_the_callers_word
+            gives_nothing_back_after_a_settlement
+            corrects_what_was_settled_as_it_was_taken
+            never_counts_below_zero
+            settles_what_was_never_taken_only_for_who_is_sure
+            refuses_a_reservation_that_comes_after_its_end
+            settles_in_a_bucket_that_is_over
+            settles_once_after_the_lease_is_over
+            forgets_an_end_after_its_life
+        }
+        suite::shared_suite! { $fixture; flying:
+            lets_no_more_fly_than_there_are_places
+            grants_exactly_the_places_at_once_over_two_handles
+            frees_a_place_when_its_lease_is_settled
+            frees_a_place_whose_lease_is_silent_for_its_life
+            keeps_a_place_whose_lease_is_extended
+            lets_a_lease_fly_again_that_was_silent_for_long
+            extends_nothing_that_has_ended
+            holds_no_place_for_what_is_settled_as_it_is_taken
+        }
+        suite::shared_suite! { $fixture; history:
+            grows_with_every_change_and_only_with_changes
+            does_nothing_for_who_saw_more
+            raises_counters_and_never_lowers_them
+            restores_an_account_that_is_gone
+            restores_for_two_who_saw_more_without_end
+            reopens_a_lease_without_counting_it
+            reopens_nothing_that_is_known
+            sets_a_counter_and_says_what_was_there
+            sets_nothing_in_a_bucket_of_another_time
+            keeps_the_last_hundred_notes
         }
     };
-    ($fixture:expr; $($promise:ident)*) => {
+    ($fixture:expr; $room:ident: $($promise:ident)*) => {
         $(
             #[tokio::test]
             async fn $promise() {
                 if let Some(fixture) = $fixture {
-                    suite::$promise(&fixture).await;
+                    suite::$room::$promise(&fixture).await;
                 }
             }
         )*

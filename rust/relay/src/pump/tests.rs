@@ -187,6 +187,7 @@ async fn pumped_by(
         upstream,
         client: upstream,
         voice,
+        produced: None,
         idle: IDLE,
         ping,
         request_id: "req_1",
