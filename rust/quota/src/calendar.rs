@@ -22,6 +22,10 @@ impl Account {
         let mut prefix = String::with_capacity("quota:{}".len() + user.len());
         prefix.push_str("quota:{");
         push_escaped(&mut prefix, user);
+        if user.is_empty() {
+            // An empty hash tag is none, and the keys would lie on many slots. No other user's text is this one's.
+            prefix.push('%');
+        }
         prefix.push('}');
         Self(prefix.into())
     }

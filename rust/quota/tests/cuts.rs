@@ -61,7 +61,7 @@ async fn carry(
 ) -> std::io::Result<()> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let (mut asked, mut told) = ([0; 16 * 1024], [0; 16 * 1024]);
+    let (mut asked, mut told) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
     loop {
         tokio::select! {
             read = client.read(&mut asked) => {

@@ -39,7 +39,7 @@ pub(crate) fn refused(dialect: Dialect, counts: &[Count], exhausted: usize, now_
     let mut headers = limits(counts, now_s);
     if dialect == Dialect::Anthropic {
         let spent = counts.get(exhausted).and_then(Budget::of);
-        headers.extend(spent.iter().filter_map(Budget::spent).flatten());
+        headers.extend(spent.iter().flat_map(Budget::spent));
     }
     headers
 }
@@ -111,13 +111,17 @@ struct Budget {
 }
 
 impl Budget {
-    /// `None` for a window without a limit or without a period.
+    /// `None` for a window without a limit or without a period, and for a minute: it is free again in a moment, and Claude Code
+    /// would show a spent budget, and stop.
     fn of(count: &Count) -> Option<Self> {
         let limit = u128::from(count.window.limit?);
         let used = u128::from(count.used) * 1_000_000;
         Some(Self {
             used_ppm: used.checked_div(limit).unwrap_or(1_000_000),
-            period: count.window.period?,
+            period: count
+                .window
+                .period
+                .filter(|period| *period != Period::Minute)?,
             resets_at_s: count.resets_at_s?,
         })
     }
@@ -144,11 +148,10 @@ impl Budget {
         headers
     }
 
-    /// The headers when the window is used up; `None` where it is free again in a moment: Claude Code
-    /// would show a spent budget, and stop.
-    fn spent(&self) -> Option<Headers> {
+    /// The headers when the window is used up.
+    fn spent(&self) -> Headers {
         let period = match self.period {
-            Period::Minute => return None,
+            Period::Minute => "minutely",
             Period::Hour => "hourly",
             Period::Day => "daily",
             Period::Week => "weekly",
@@ -165,7 +168,7 @@ impl Budget {
             (DISABLED_REASON, "org_spend_cap_reached".to_owned()),
         ];
         headers.extend(self.resets());
-        Some(headers)
+        headers
     }
 
     fn resets(&self) -> [(&'static str, String); 2] {

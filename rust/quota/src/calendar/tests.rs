@@ -367,6 +367,7 @@ fn gives_no_two_users_the_same_keys() {
             .unwrap();
         let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@+%".contains(&byte);
         assert!(user.bytes().all(safe), "{user}");
+        assert!(!user.is_empty(), "an empty hash tag is none");
     }
 }
 

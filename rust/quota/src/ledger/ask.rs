@@ -144,9 +144,6 @@ impl<S: Store + 'static> Ledger<S> {
             ),
             now_s: self.clock.now_s(),
         };
-        if reply.verdict == Verdict::Older {
-            return;
-        }
         let used = reply.used.iter().copied();
         let learn = |buckets: &mut dyn Iterator<Item = &Bucket>| {
             self.memory.learn(&call.account, telling, buckets.zip(used));

@@ -59,6 +59,13 @@ async fn what_a_killed_worker_let_in_stands_and_what_had_ended_is_settled() {
         assert_eq!(denied(refused), Denied::Closed);
         let left = kill(worker, vec![running], folder.path());
         store.up();
+        let file = fs::read_dir(left.path())
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+        let opened = fs::File::open(file).unwrap();
         let next = Worker::with(&store, settings(Some(left.path())));
         until(|| store.used("running", "") > 0).await;
         next.settled().await;
@@ -77,6 +84,8 @@ async fn what_a_killed_worker_let_in_stands_and_what_had_ended_is_settled() {
         assert_eq!(used("refused"), (0, 0, 0));
         assert_eq!(next.watched.lost.get(), 0);
         assert_eq!(files(left.path()), 1, "what was adopted is gone");
+        let nothing = opened.metadata().unwrap().len();
+        assert_eq!(nothing, 0, "also for who had opened it to adopt it");
         assert_eq!(text(left.path()), "");
     })
     .await;
@@ -115,6 +124,33 @@ async fn settling_twice_after_a_second_kill_counts_once() {
         let worker = Worker::with(&store, settings(Some(left.path())));
         pass(5).await;
         assert_eq!((store.used("u", ""), worker.watched.waiting.get()), (30, 0));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_worker_tried_is_judged_by_the_stores_time() {
+    on_one_thread(async {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ModelStore::default();
+        // A day before this machine's time, or longer.
+        store.jump(-86_400_000);
+        let worker = Worker::with(&store, settings(Some(folder.path())));
+        worker.ledger.state().await;
+        store.down(Trouble::CutBefore);
+        let lease = worker
+            .reserve(open(order("u", "a", &[want(TOKENS, 100)])))
+            .await
+            .unwrap();
+        let _ = lease.settle(&[30]).await;
+        until(|| text(folder.path()).contains("tried")).await;
+        let left = kill(worker, Vec::new(), folder.path());
+        store.up();
+        store.trouble([Trouble::CutBefore]);
+        let next = Worker::with(&store, settings(Some(left.path())));
+        until(|| next.watched.waiting.get() == 1).await;
+        next.settled().await;
+        assert_eq!(store.used("u", ""), 30);
     })
     .await;
 }

@@ -551,6 +551,53 @@ async fn a_store_that_came_back_older_is_raised_to_what_it_had_said() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_late_word_of_the_older_store_is_no_second_loss() {
+    on_one_thread(async {
+        let store = ModelStore::default();
+        let worker = Rc::new(Worker::awake(&store).await);
+        let before = store.snapshot();
+        drop(
+            worker
+                .reserve(order("u", "a", &[want(REQUESTS, 4)]))
+                .await
+                .unwrap(),
+        );
+        store.roll_back(&before);
+        store.trouble([Trouble::Slow(LATENCY), Trouble::Slow(LATENCY * 50)]);
+        let reserve = |lease: &str| {
+            let (worker, order) = (Rc::clone(&worker), order("u", lease, &[want(REQUESTS, 1)]));
+            spawn_local(async move { worker.reserve(order).await.map(drop) })
+        };
+        for reserving in [reserve("b"), reserve("c")] {
+            reserving.await.unwrap().unwrap();
+        }
+        assert_eq!((store.calls("restore"), store.used("u", "")), (1, 6));
+        assert_eq!(worker.watched.older.borrow().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settlement_that_certainly_failed_is_sure_however_late_it_comes() {
+    on_one_thread(async {
+        let store = ModelStore::default();
+        let worker = Worker::of(&store);
+        let lease = worker
+            .reserve(order("u", "a", &[want(TOKENS, 100)]))
+            .await
+            .unwrap();
+        store.down(Trouble::Refuses(StoreErrorKind::Loading));
+        assert!(lease.settle(&[30]).await.is_empty());
+        pass(20 * 60).await;
+        store.evict("u", "a");
+        store.up();
+        worker.settled().await;
+        assert_eq!(store.used("u", ""), 30);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_lost_everything_goes_on_where_it_was() {
     on_one_thread(async {
         let store = ModelStore::default();
