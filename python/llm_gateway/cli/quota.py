@@ -58,7 +58,7 @@ def set_used(settings: Settings, user: str, change: Change) -> int:
 async def _show(
     settings: Settings, user: str, tier: str | None, windows: tuple[Window, ...], as_json: bool
 ) -> None:
-    async with opened(_patient(settings)) as core:
+    async with opened(_store_only(settings)) as core:
         # A failure of `counts` is worded for clients; an operator is told the cause.
         text, *_ = await core.store_state()
         if text != "ok":
@@ -88,7 +88,7 @@ async def _set(settings: Settings, user: str, change: Change) -> None:
         "used": change.used,
         "reason": change.reason,
     }
-    async with opened(_patient(settings)) as core:
+    async with opened(_store_only(settings)) as core:
         before = await core.set_quota(user, window, change.used, json.dumps(record))
     # The store keeps the record as it was sent: what was there before is known only now.
     console.record(json.dumps(record | {"before": before}))
@@ -106,10 +106,11 @@ def _answered(work: Coroutine[Any, Any, None], advice: str) -> int:
     return 0
 
 
-def _patient(settings: Settings) -> Settings:
-    quota = settings.quota
-    timeout_s = max(quota.timeout_s, _PATIENCE_S)
-    return msgspec.structs.replace(settings, quota=msgspec.structs.replace(quota, timeout_s=timeout_s))
+def _store_only(settings: Settings) -> Settings:
+    """The settings of a core that has nothing but the store: no upstream is asked what it speaks."""
+    timeout_s = max(settings.quota.timeout_s, _PATIENCE_S)
+    quota = msgspec.structs.replace(settings.quota, timeout_s=timeout_s)
+    return msgspec.structs.replace(settings, quota=quota, upstreams={}, models=())
 
 
 def _all_windows(settings: Settings) -> tuple[Window, ...]:
