@@ -21,7 +21,7 @@ else
 export LLM_GATEWAY_SKIP_MISSING = 1
 endif
 
-.PHONY: help run test test-vllm fuzz build lint bench lock clean doctor
+.PHONY: help run test test-vllm fuzz build lint bench ledger lock clean doctor
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,8 +52,11 @@ lint: build ## format, lint, types, imports
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-bench: build ## side by side with nginx, on this machine
+bench: build ## side by side with nginx, and what quota costs, on this machine
 	$(bin)/python benches/load/run.py $(ARGS)
+
+ledger: build ## whether every unit is counted once while everything fails; ARGS="--seconds 600 --seed 7"
+	@$(bin)/python benches/load/ledger_campaign.py $(ARGS)
 
 lock: doctor ## requirements.lock, for development, and the image's part of it; to renew: ARGS=--upgrade
 	$(PYTHON) -m venv $(cache)/uv

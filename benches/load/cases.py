@@ -53,8 +53,8 @@ class Figure:
 class Case:
     """One kind of load, as arguments of load-client; a run starts requests for `duration_s`.
 
-    Ratios are those to `baseline`, and the aims are `subject`'s. A case is run against every target but the
-    gateway that translates, or against these two alone if that one is its subject.
+    Ratios are those to `baseline`, and the aims are `subject`'s. A case is run against `targets`, or against
+    all but the variants of the gateway.
     """
 
     name: str
@@ -65,16 +65,22 @@ class Case:
     quick_s: float = 1.5
     baseline: str = "nginx"
     subject: str = "gateway"
+    targets: tuple[str, ...] = ()
 
     def is_for(self, target: str) -> bool:
         """Whether `target` is measured."""
-        if self.subject == TRANSLATED:
-            return target in (self.baseline, self.subject)
-        return target != TRANSLATED
+        return target in self.targets if self.targets else target not in VARIANTS
 
 
 TRANSLATED = "translated"
 """The gateway once more, asked for a model behind an upstream that speaks the other API."""
+UNMETERED = "unmetered"
+"""The gateway once more, asked by somebody whose tier counts nothing."""
+TOKENS = "tokens"
+"""The gateway once more, asked by somebody whose tier counts tokens and places too: leases are settled."""
+SQLITE = "sqlite"
+"""Another gateway, which counts in SQLite."""
+VARIANTS = (TRANSLATED, UNMETERED, TOKENS, SQLITE)
 
 
 def _reported(name: str) -> Callable[[Sample], float | None]:
@@ -139,7 +145,15 @@ def _translated(name: str, title: str, arguments: tuple[str, ...]) -> Case:
         PEAK,
         GENERATOR,
     )
-    return Case(name, title, arguments, figures, baseline="gateway", subject=TRANSLATED)
+    return Case(
+        name,
+        title,
+        arguments,
+        figures,
+        baseline="gateway",
+        subject=TRANSLATED,
+        targets=("gateway", TRANSLATED),
+    )
 
 
 CASES = (
@@ -185,6 +199,21 @@ CASES = (
         ),
         baseline="gateway",
         subject=TRANSLATED,
+        targets=("gateway", TRANSLATED),
+    ),
+    Case(
+        "quota",
+        "quota's share of 1kB: the gateway beside itself, asked by a tier that counts nothing",
+        _request_arguments(1024),
+        (
+            Figure("requests/s", _reported("requests_per_s")),
+            Figure("CPU µs per request", _cpu_micros_per("requests")),
+            Figure("latency p50, ms", _reported("latency_p50_ms")),
+            Figure("latency p99, ms", _reported("latency_p99_ms")),
+            GENERATOR,
+        ),
+        baseline=UNMETERED,
+        targets=(UNMETERED, "gateway", TOKENS, SQLITE),
     ),
 )
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import servers
 import table
-from cases import CASES, MEMORY, TRANSLATED, Case, Sample
+from cases import CASES, MEMORY, SQLITE, TOKENS, TRANSLATED, UNMETERED, Case, Sample
 from processes import PeakMemory, use_of_tree
 from servers import Binaries, CannotRunError, Target
 
@@ -145,8 +145,15 @@ def _start(options: argparse.Namespace, folder: Path, stack: ExitStack) -> Bench
     if _wanted(options, "gateway"):
         redis_url = stack.enter_context(servers.redis(folder))
         gateway = stack.enter_context(servers.gateway(folder, port, redis_url))
-        translated = replace(gateway, name=TRANSLATED, arguments=("--model", servers.OTHER_API_MODEL))
-        targets += [gateway, translated]
+        targets += [
+            gateway,
+            replace(gateway, name=TRANSLATED, arguments=("--model", servers.OTHER_API_MODEL)),
+            replace(gateway, name=UNMETERED, token=servers.UNMETERED_KEY),
+            replace(gateway, name=TOKENS, token=servers.TOKENS_KEY),
+        ]
+        if "quota" in options.cases:
+            on_sqlite = stack.enter_context(servers.gateway(folder, port, None))
+            targets.append(replace(on_sqlite, name=SQLITE))
     for against in options.against:
         name, _, url = against.partition("=")
         if _wanted(options, name):

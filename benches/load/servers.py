@@ -18,6 +18,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 GATEWAY = ROOT / ".venv" / "bin" / "llm-gateway"
 KEY = "bench-key-4f1d7c02a95e"
+UNMETERED_KEY = "bench-key-90c3ee61b7d2"
+TOKENS_KEY = "bench-key-27ab5d80f41c"
 OTHER_API_MODEL = "bench-translated"
 START_S = 30.0
 STOP_S = 10.0
@@ -42,10 +44,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Binaries:
-    """The two programs of the Rust crate beside this file."""
+    """The programs of the Rust crate beside this file."""
 
     client: Path
     upstream: Path
+    quota: Path
 
 
 def build() -> Binaries:
@@ -61,7 +64,7 @@ def build() -> Binaries:
         message = json.loads(line)
         if executable := message.get("executable"):
             found[message["target"]["name"]] = Path(executable)
-    return Binaries(client=found["load-client"], upstream=found["load-upstream"])
+    return Binaries(client=found["load-client"], upstream=found["load-upstream"], quota=found["load-quota"])
 
 
 def free_port() -> int:
@@ -98,41 +101,50 @@ def nginx(folder: Path, upstream_port: int) -> Iterator[Target]:
 
 
 @contextmanager
-def redis(folder: Path) -> Iterator[str]:
+def redis(folder: Path, name: str = "redis") -> Iterator[str]:
     """Runs a Redis that keeps nothing, and gives its URL."""
     program = _program("redis-server", "redis-server")
     port = free_port()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
-    with _running([*command, "--save", "", "--appendonly", "no"], folder, "redis", _listens(port)):
+    with _running([*command, "--save", "", "--appendonly", "no"], folder, name, _listens(port)):
         yield f"redis://127.0.0.1:{port}/0"
 
 
 @contextmanager
-def gateway(folder: Path, upstream_port: int, redis_url: str) -> Iterator[Target]:
-    """Runs the gateway with one worker, with authentication, quota, metrics and access log."""
+def gateway(folder: Path, upstream_port: int, redis_url: str | None) -> Iterator[Target]:
+    """Runs the gateway with one worker: authentication, quota (no URL: in SQLite), metrics, access log."""
     if not GATEWAY.exists():
         raise CannotRunError(
             f"{GATEWAY} is missing: run `make build`, or leave it out with --only direct,nginx"
         )
-    config = folder / "gateway.yaml"
-    config.write_text(json.dumps(_settings(upstream_port, folder), indent=2))
+    name = "gateway" if redis_url else "sqlite"
+    config = folder / f"{name}.yaml"
+    config.write_text(json.dumps(_settings(upstream_port, folder / f"{name}-data"), indent=2))
     port = free_port()
     command = [str(GATEWAY), "serve", "--config", str(config), "--host", "127.0.0.1"]
     # Nothing is inherited: a variable of the caller's would be stronger than the file.
-    environment = {"PATH": os.defpath, "AUTH_PROVIDER": "keys", "QUOTA_REDIS_URL": redis_url}
+    environment = {"PATH": os.defpath, "AUTH_PROVIDER": "keys"}
+    if redis_url:
+        environment["QUOTA_REDIS_URL"] = redis_url
     ready = _answers(f"http://127.0.0.1:{port}/health")
     command += ["--port", str(port), "--workers", "1"]
-    with _running(command, folder, "gateway", ready, environment) as process:
+    with _running(command, folder, name, ready, environment) as process:
         yield Target("gateway", f"http://127.0.0.1:{port}", KEY, process.pid)
 
 
-def _settings(upstream_port: int, folder: Path) -> dict[str, object]:
-    """One tier that may do everything, with a limit never reached: the store is asked for each request."""
-    window = {"unit": "requests", "period": "day", "limit": 1_000_000_000}
-    route = {"match": "*", "model": "itself"}
+def _settings(upstream_port: int, data: Path) -> dict[str, object]:
+    """Tiers that may do everything, with limits never reached: the store is asked for each request."""
+    requests = {"unit": "requests", "period": "day", "limit": 1_000_000_000}
+    tokens = {"unit": "tokens", "period": "day", "limit": 1_000_000_000_000}
+    places = {"unit": "concurrent", "limit": 100_000}
+    tier = {"rank": 40, "models": ["*"], "routes": [{"match": "*", "model": "itself"}]}
     address = f"http://127.0.0.1:{upstream_port}"
     return {
-        "tiers": {"bench": {"rank": 40, "models": ["*"], "quota": [window], "routes": [route]}},
+        "tiers": {
+            "bench": {**tier, "quota": [requests]},
+            "unmetered": {**tier, "quota": []},
+            "tokens": {**tier, "quota": [requests, tokens, places]},
+        },
         # Another name at the upstream, so that the name is replaced in every request.
         "models": [
             {"id": "bench", "class": "internal", "upstream": "internal", "wire": "bench-wire"},
@@ -142,8 +154,12 @@ def _settings(upstream_port: int, folder: Path) -> dict[str, object]:
             "internal": {"urls": [address], "apis": ["anthropic", "openai"]},
             "other": {"urls": [address], "apis": ["openai"], "kind": "vllm"},
         },
-        "subscribers": [{"user": "bench", "tier": "bench", "key": KEY}],
-        "data_dir": str(folder / "data"),
+        "subscribers": [
+            {"user": "bench", "tier": "bench", "key": KEY},
+            {"user": "unmetered", "tier": "unmetered", "key": UNMETERED_KEY},
+            {"user": "tokens", "tier": "tokens", "key": TOKENS_KEY},
+        ],
+        "data_dir": str(data),
     }
 
 

@@ -1,0 +1,1 @@
+"""The ledger campaign: whether quota stays exact while everything around it fails."""

@@ -1,0 +1,122 @@
+"""Measures what one call of the quota's script costs Redis, by the number of users and of windows.
+
+Redis itself says so (`INFO commandstats`: microseconds in the script, without network), while the gateway's
+own store asks it. Every number of users has a Redis of its own, and all are measured in turns, so that a busy
+machine spoils a round of all rather than one row. The exit status never depends on a figure.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import redis
+import servers
+from servers import Binaries, CannotRunError
+
+USERS = (1_000, 10_000, 100_000, 1_000_000)
+WINDOWS = (1, 2, 3, 4, 5, 6)
+USUAL_WINDOWS = 3
+LONGEST_S = 600
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A Redis in which so many users have keys."""
+
+    users: int
+    url: str
+
+    def cost_micros(self, binaries: Binaries, windows: int, calls: int) -> float:
+        """Microseconds in the script per call, over reservations and settlements."""
+        with redis.Redis.from_url(self.url, decode_responses=True) as client:
+            client.config_resetstat()
+            _load(binaries, self.url, ["--users", self.users, "--windows", windows, "--calls", calls])
+            stats = client.info("commandstats")
+        used = [stats[name] for name in ("cmdstat_evalsha", "cmdstat_eval") if name in stats]
+        return float(sum(each["usec"] for each in used) / sum(each["calls"] for each in used))
+
+    def keys(self) -> int:
+        """How many keys it holds."""
+        with redis.Redis.from_url(self.url) as client:
+            return int(client.dbsize())
+
+
+def main() -> int:
+    """Measures and prints; returns the exit status."""
+    options = _options()
+    try:
+        binaries = servers.build()
+        with tempfile.TemporaryDirectory(prefix="llm-gateway-quota-") as folder, ExitStack() as stack:
+            filled = []
+            for users in options.users:
+                url = stack.enter_context(servers.redis(Path(folder), f"redis-{users}"))
+                _say(f"filling a Redis with {users:,} users")
+                _load(binaries, url, ["--users", users, "--windows", USUAL_WINDOWS])
+                filled.append(Filled(users, url))
+            _say(*_by_users(binaries, filled, options))
+            _say(*_by_windows(binaries, filled[0], options))
+    except CannotRunError as error:
+        _say(f"quota_cost: {error}")
+        return 2
+    return 0
+
+
+def _by_users(binaries: Binaries, filled: list[Filled], options: argparse.Namespace) -> Iterator[str]:
+    costs: dict[int, list[float]] = {each.users: [] for each in filled}
+    for _ in range(options.rounds):
+        for each in filled:
+            costs[each.users].append(each.cost_micros(binaries, USUAL_WINDOWS, options.calls))
+    yield f"{'users':>10}{'keys':>12}{'µs per call':>13}{'to the first':>14}   {USUAL_WINDOWS} windows"
+    first = median(costs[filled[0].users])
+    for each in filled:
+        cost = median(costs[each.users])
+        yield f"{each.users:>10,}{each.keys():>12,}{cost:>13.1f}{cost / first:>14.2f}"
+
+
+def _by_windows(binaries: Binaries, filled: Filled, options: argparse.Namespace) -> Iterator[str]:
+    costs: dict[int, list[float]] = {windows: [] for windows in WINDOWS}
+    for _ in range(options.rounds):
+        for windows in WINDOWS:
+            costs[windows].append(filled.cost_micros(binaries, windows, options.calls))
+    yield f"{'windows':>10}{'µs per call':>13}{'to the first':>14}   {filled.users:,} users"
+    first = median(costs[WINDOWS[0]])
+    for windows in WINDOWS:
+        cost = median(costs[windows])
+        yield f"{windows:>10}{cost:>13.1f}{cost / first:>14.2f}"
+
+
+def _load(binaries: Binaries, url: str, arguments: list[str | int]) -> None:
+    command = [str(binaries.quota), "--url", url, *map(str, arguments)]
+    subprocess.run(command, check=True, timeout=LONGEST_S)  # noqa: S603 - our own program
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benches/load/quota_cost.py", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="how often each row is measured (default: 5)")
+    parser.add_argument(
+        "--calls", type=int, default=10_000, help="requests in a measurement (default: 10000)"
+    )
+    words = ",".join(map(str, USERS))
+    parser.add_argument(
+        "--users",
+        type=lambda text: [int(word) for word in text.split(",")],
+        default=list(USERS),
+        help=f"numbers of users (default: {words}; a million takes 1 GB)",
+    )
+    return parser.parse_args()
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
