@@ -12,6 +12,7 @@ mod suite;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use redis_desk::{Desk, bucket, done, id, now_ms};
 use redis_server::free_port;
 use suite::Fixture;
 use tokio::task::{LocalSet, spawn_blocking, spawn_local};
+use tokio::time::timeout;
 
 const LIMIT: u64 = 1_000_000_000;
 /// What a gateway waits for its store, and what a busy machine may add.
@@ -246,9 +248,12 @@ async fn a_slot_that_nobody_serves_is_waited_for_within_patience() {
             let patient = Rc::clone(&patient);
             async move { patient.reserve("c").await }
         });
-        while patient.overcame().is_empty() {
-            tokio::task::yield_now().await;
-        }
+        let met = async {
+            while patient.overcame().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(redis_desk::PATIENCE, met).await.unwrap();
         owner.ask::<()>(&["CLUSTER", "ADDSLOTS", &slot]);
         waiting.await.unwrap()
     };
@@ -322,6 +327,44 @@ async fn the_shipped_user_may_do_all_that_a_cluster_asks_for() {
     }
     let desk = desk(&url, "mover");
     follows_a_migration(&desk, &cluster.migration_of(desk.account.prefix())).await;
+}
+
+#[tokio::test]
+async fn nodes_that_are_learned_are_spoken_to_over_tls_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (key, certificate) = (path("key.pem"), path("certificate.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=quota"])
+        .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args(["-keyout", &key, "-out", &certificate])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .output()
+        .unwrap();
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let mut arguments = vec!["--tls-cluster", "yes", "--tls-auth-clients", "no"];
+    arguments.extend(["--tls-cert-file", &certificate, "--tls-key-file", &key]);
+    arguments.extend(["--tls-ca-cert-file", &certificate]);
+    let Some(cluster) = Cluster::start(&arguments) else {
+        return;
+    };
+    let pem = std::fs::read(&certificate).unwrap();
+    let url = cluster.url().replace("redis+", "rediss+");
+    for user in user_of_each(&cluster) {
+        let store = RedisStore::new(&url, Some(&pem), redis_desk::LIVES, Box::new(|_| {})).unwrap();
+        let desk = Desk {
+            store,
+            ..desk(&url, &user)
+        };
+        done(desk.reserve("a").await);
+        let owner = &cluster.primaries[cluster.owner_of(desk.account.prefix())];
+        assert_eq!(owner.ask::<String>(&["GET", &desk.buckets[0].key]), "1");
+    }
 }
 
 #[tokio::test]

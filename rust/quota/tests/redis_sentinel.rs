@@ -215,9 +215,11 @@ async fn follows_a_primary_that_was_made_a_replica() {
     let desk = Desk::at(&group.url(), LIMIT);
     done(desk.reserve("a").await);
     group.replicate();
-    group.sentinels[0]
-        .ask::<()>(&["SENTINEL", "FAILOVER", "quota"])
-        .unwrap();
+    // It refuses until it has heard from the replica itself.
+    wait_for("the sentinel to begin", || {
+        let begun = group.sentinels[0].ask::<()>(&["SENTINEL", "FAILOVER", "quota"]);
+        begun.is_ok()
+    });
     let port = group.replica.port.to_string();
     wait_for("the sentinel to name the other one", || {
         group.sentinels[0].knows("port", &port)

@@ -211,9 +211,10 @@ impl Cluster {
 }
 
 impl Journey {
-    /// A pause before another try; or the failure, if no time is left for that.
+    /// A pause before another try; or the failure, if no time is left for both.
     async fn rest(&mut self, failure: Failure) -> Result<(), Failure> {
-        if self.deadline.saturating_duration_since(Instant::now()) <= self.pause {
+        // This failure is certain. A try that is cut off would not be: it gets as much time as the pause.
+        if self.deadline.saturating_duration_since(Instant::now()) < 2 * self.pause {
             return Err(failure);
         }
         sleep(self.pause).await;

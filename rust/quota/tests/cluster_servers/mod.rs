@@ -69,14 +69,8 @@ impl Cluster {
         // Each is introduced to each: left to themselves they would take seconds to hear of one another.
         for (number, one) in primaries.iter().enumerate() {
             for other in &primaries[number + 1..] {
-                let bus_port = setting(other, "cluster-port");
-                one.ask::<()>(&[
-                    "CLUSTER",
-                    "MEET",
-                    "127.0.0.1",
-                    &other.port.to_string(),
-                    &bus_port,
-                ]);
+                let (port, bus_port) = (client_port(other), setting(other, "cluster-port"));
+                one.ask::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus_port]);
             }
         }
         let all = primaries.len().to_string();
@@ -106,7 +100,10 @@ impl Cluster {
 
     /// The URL that names one node; the others are learned from it.
     pub(crate) fn url(&self) -> String {
-        format!("redis+cluster://127.0.0.1:{}", self.primaries[1].port)
+        format!(
+            "redis+cluster://127.0.0.1:{}",
+            client_port(&self.primaries[1])
+        )
     }
 
     /// The index of the primary that owns the slot of `key`, as it was when the cluster started.
@@ -208,6 +205,10 @@ fn node(arguments: &[&str]) -> Option<Server> {
     let mut all = vec!["--cluster-enabled", "yes", "--cluster-port", &bus_port];
     all.extend(["--cluster-node-timeout", "2000"]);
     all.extend(["--cluster-require-full-coverage", "no"]);
+    let tls_port = free_port().to_string();
+    if arguments.contains(&"--tls-cluster") {
+        all.extend(["--tls-port", &tls_port]);
+    }
     all.extend(arguments);
     Server::start(&all)
 }
@@ -217,6 +218,16 @@ fn said(node: &Server, name: &str) -> String {
     let text: String = node.ask(&["CLUSTER", "INFO"]);
     let mut lines = text.lines().filter_map(|line| line.split_once(':'));
     lines.find(|(key, _)| *key == name).unwrap().1.to_owned()
+}
+
+/// The port that a node announces: the one of TLS, if it has one.
+fn client_port(node: &Server) -> String {
+    let tls_port = setting(node, "tls-port");
+    if tls_port == "0" {
+        node.port.to_string()
+    } else {
+        tls_port
+    }
 }
 
 fn setting(node: &Server, name: &str) -> String {
