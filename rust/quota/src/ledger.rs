@@ -334,6 +334,11 @@ impl<S: Store + 'static> Ledger<S> {
         answer.map(drop).map_err(|failure| failure.error)
     }
 
+    /// The store's time, in Unix seconds, as far as it is known: what windows begin and end by.
+    pub fn now_s(&self) -> i64 {
+        self.clock.now_s()
+    }
+
     fn known_state(&self) -> State {
         let (failure, down_for) = self.breakers.worst().unzip();
         let down_for = down_for.unwrap_or_default();

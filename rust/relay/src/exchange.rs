@@ -19,7 +19,7 @@ use crate::client::{Client, Head, Sent};
 use crate::core::{self, Core};
 use crate::count::Output;
 use crate::headers;
-use crate::ledger::{self, Standing};
+use crate::ledger::Standing;
 use crate::plan::Plan;
 use crate::pump::STALL;
 use crate::record::{Outcome, Record};
@@ -261,7 +261,8 @@ impl<C: Client> Exchange<C> {
         head.push("x-gateway-model", plan.model.clone());
         head.push("x-gateway-tier", plan.tier.clone());
         head.push("x-gateway-upstream", plan.upstream.clone());
-        let now_s = ledger::now_s();
+        // Windows begin and end by the store's clock.
+        let now_s = self.core.ledger().now_s();
         for (name, value) in self.standing.headers(self.dialect, head.status, now_s) {
             head.push(name, value);
         }

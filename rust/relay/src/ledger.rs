@@ -135,7 +135,7 @@ impl<C: Client> Exchange<C> {
                 self.core.metrics.quota_refusal(&count.window);
             }
         }
-        let fault = denial::fault(tier, wants, &denied, now_s());
+        let fault = denial::fault(tier, wants, &denied, self.core.ledger().now_s());
         self.standing = Standing::Denied(denied);
         fault
     }
@@ -214,11 +214,6 @@ fn bound(asked: &Asked, profile: &Profile, reserved: Reserved) -> u64 {
         .min(reserved.output_tokens.unwrap_or(u64::MAX));
     let tokens = wire::input_bound_tokens(&asked.body).saturating_add(output);
     tokens.min(reserved.context_window.unwrap_or(u64::MAX))
-}
-
-/// This machine's time, in Unix seconds: waits for a reset are told by it.
-pub(crate) fn now_s() -> i64 {
-    jiff::Timestamp::now().as_second()
 }
 
 #[cfg(test)]
