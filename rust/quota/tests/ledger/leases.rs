@@ -202,6 +202,8 @@ async fn nobody_waits_for_a_window_without_a_limit() {
     on_one_thread(async {
         let store = ModelStore::default();
         let worker = Worker::of(&store);
+        // It learns the time: what is asked for the wrong day is asked for twice.
+        worker.ledger.state().await;
         let unlimited = window(Unit::Tokens, Some(Period::Day), None);
         let before = Instant::now();
         let lease = worker

@@ -148,8 +148,10 @@ async fn a_store_that_can_only_be_read_is_down() {
 async fn a_part_that_is_down_concerns_its_users_only() {
     on_one_thread(async {
         let store = ModelStore::default();
-        store.part_down(1, 2, Trouble::Refuses(StoreErrorKind::Loading));
         let worker = Worker::of(&store);
+        // It learns the time: what is asked for the wrong day is asked for twice.
+        worker.ledger.state().await;
+        store.part_down(1, 2, Trouble::Refuses(StoreErrorKind::Loading));
         let (mut well, mut down) = (0, 0);
         for number in 0..40 {
             let order = order(
