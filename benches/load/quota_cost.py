@@ -6,6 +6,7 @@ machine spoils a round of all rather than one row. The exit status never depends
 """
 
 import argparse
+import random
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,17 @@ class Filled:
         used = [stats[name] for name in ("cmdstat_evalsha", "cmdstat_eval") if name in stats]
         return float(sum(each["usec"] for each in used) / sum(each["calls"] for each in used))
 
+    def plain_set_micros(self, calls: int) -> float:
+        """Microseconds of a SET of any user's key: what the size of the memory alone makes of a command."""
+        draw = random.Random(calls)  # noqa: S311 - which keys, not a secret
+        with redis.Redis.from_url(self.url, decode_responses=True) as client:
+            client.config_resetstat()
+            with client.pipeline(transaction=False) as pipeline:
+                for _ in range(calls):
+                    pipeline.set(f"plain:{draw.randrange(self.users)}", "e", px=900_000)
+                pipeline.execute()
+            return float(client.info("commandstats")["cmdstat_set"]["usec_per_call"])
+
     def keys(self) -> int:
         """How many keys it holds."""
         with redis.Redis.from_url(self.url) as client:
@@ -68,15 +80,20 @@ def main() -> int:
 
 
 def _by_users(binaries: Binaries, filled: list[Filled], options: argparse.Namespace) -> Iterator[str]:
-    costs: dict[int, list[float]] = {each.users: [] for each in filled}
+    script: dict[int, list[float]] = {each.users: [] for each in filled}
+    plain: dict[int, list[float]] = {each.users: [] for each in filled}
     for _ in range(options.rounds):
         for each in filled:
-            costs[each.users].append(each.cost_micros(binaries, USUAL_WINDOWS, options.calls))
-    yield f"{'users':>10}{'keys':>12}{'µs per call':>13}{'to the first':>14}   {USUAL_WINDOWS} windows"
-    first = median(costs[filled[0].users])
+            script[each.users].append(each.cost_micros(binaries, USUAL_WINDOWS, options.calls))
+            plain[each.users].append(each.plain_set_micros(options.calls))
+    yield f"µs per call, {USUAL_WINDOWS} windows; beside it a plain SET, which more memory makes slower too"
+    yield f"{'users':>10}{'keys':>12}{'script':>10}{'to the first':>14}{'SET':>10}{'to the first':>14}"
     for each in filled:
-        cost = median(costs[each.users])
-        yield f"{each.users:>10,}{each.keys():>12,}{cost:>13.1f}{cost / first:>14.2f}"
+        row = f"{each.users:>10,}{each.keys():>12,}"
+        for costs in (script, plain):
+            cost = median(costs[each.users])
+            row += f"{cost:>10.1f}{cost / median(costs[filled[0].users]):>14.2f}"
+        yield row
 
 
 def _by_windows(binaries: Binaries, filled: Filled, options: argparse.Namespace) -> Iterator[str]:
