@@ -12,13 +12,16 @@ import redis
 
 from tests.servers.answers import default_answer
 from tests.servers.caller import APIS, Api, Caller
+from tests.servers.connection import ask, chat
 from tests.servers.gateway import ENTERPRISE, FREE, PRO, Gateway, settings
 from tests.servers.scripted import Answer, Gate, Request, ScriptedUpstream, WaitFor
 from tests.servers.waiting import eventually
 
 pytestmark = pytest.mark.requires("redis-server")
 
-PARALLEL, LIMIT = 64, 10
+LIMIT = 10
+PARALLEL, ADMITTED = 500, 100
+TIERS = {"pro": {"quota": [{"limit": ADMITTED}]}}
 
 
 @pytest.fixture
@@ -41,8 +44,8 @@ def seconds_to_midnight() -> float:
     return (midnight - now).total_seconds()
 
 
-def admitted_of_many(callers: list[Caller], upstream: ScriptedUpstream) -> int:
-    """How many of 64 requests at once are served; the upstream holds those until the rest is refused."""
+def admitted_of_many(gateways: list[Gateway], upstream: ScriptedUpstream) -> int:
+    """How many of 500 requests at once are served; the upstream holds those until the rest is refused."""
     gate = Gate()
 
     def held(request: Request) -> Answer:
@@ -51,33 +54,40 @@ def admitted_of_many(callers: list[Caller], upstream: ScriptedUpstream) -> int:
 
     upstream.always("/v1/messages", held)
     with ThreadPoolExecutor(PARALLEL) as pool:
-        asked = [pool.submit(callers[number % len(callers)].ask) for number in range(PARALLEL)]
+        asked = [pool.submit(ask_at, gateways[number % len(gateways)]) for number in range(PARALLEL)]
         try:
             ended = as_completed(asked, timeout=25)
-            refused = [next(ended).result().status_code for _ in range(PARALLEL - LIMIT)]
+            refused = [next(ended).result() for _ in range(PARALLEL - ADMITTED)]
         finally:
             gate.open()
         assert set(refused) == {429}
-        return sum(future.result().status_code == 200 for future in asked)
+        return sum(future.result() == 200 for future in asked)
+
+
+def ask_at(gateway: Gateway) -> int:
+    """The status of a request on a connection of its own."""
+    return ask(gateway.port, "/v1/messages", chat("claude-3-opus"), PRO).status
 
 
 def test_two_processes_let_exactly_the_limit_through(
-    replicas: tuple[Gateway, Gateway], store: redis.Redis, upstream: ScriptedUpstream
+    redis_url: str, store: redis.Redis, upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:
-    callers = [Caller(gateway.url, FREE) for gateway in replicas]
-    assert admitted_of_many(callers, upstream) == LIMIT
-    assert len(upstream.requests) == LIMIT
-    assert store.get(f"quota:{{fred}}:{today()}") == str(LIMIT)
-    assert [caller.used() for caller in callers] == [LIMIT, LIMIT]
+    config = settings(upstream.url, tiers=TIERS, quota={"redis_url": redis_url})
+    with Gateway(tmp_path / "one", config) as one, Gateway(tmp_path / "two", config) as two:
+        callers = [Caller(gateway.url, PRO) for gateway in (one, two)]
+        assert admitted_of_many([one, two], upstream) == ADMITTED
+        assert len(upstream.requests) == ADMITTED
+        assert store.get(f"quota:{{paula}}:{today()}") == str(ADMITTED)
+        assert [caller.used() for caller in callers] == [ADMITTED, ADMITTED]
 
 
 def test_workers_on_sqlite_let_exactly_the_limit_through(upstream: ScriptedUpstream, tmp_path: Path) -> None:
-    with Gateway(tmp_path, settings(upstream.url), workers=3) as gateway:
+    with Gateway(tmp_path, settings(upstream.url, tiers=TIERS), workers=3) as gateway:
         assert len(gateway.worker_pids()) >= 3
-        caller = Caller(gateway.url, FREE)
-        assert admitted_of_many([caller], upstream) == LIMIT
-        assert len(upstream.requests) == LIMIT
-        assert caller.used() == LIMIT
+        caller = Caller(gateway.url, PRO)
+        assert admitted_of_many([gateway], upstream) == ADMITTED
+        assert len(upstream.requests) == ADMITTED
+        assert caller.used() == ADMITTED
 
 
 def test_a_store_that_forgets_the_script_goes_on_counting(
