@@ -122,6 +122,39 @@ class Core:
         Raises:
             Fault: `overloaded` if the store does not answer (when awaited).
         """
+    def record_put(
+        self,
+        shelf: str,
+        name: str,
+        value: bytes,
+        life_s: float,
+        when: Literal["any", "absent", "present"] = "any",
+        most: int | None = None,
+    ) -> Future[bool]:
+        """As `llm_gateway.records.Records`. A lost answer is asked for again unless `when` is `absent`.
+
+        Raises:
+            ValueError: for a shelf or a name that is not 1 to 512 bytes, a value above 64 KiB, a negative life.
+            Fault: `overloaded` if the store does not answer, when it may have been put all the same (when awaited).
+        """
+    def record_get(self, shelf: str, name: str) -> Future[bytes | None]:
+        """As `llm_gateway.records.Records`.
+
+        Raises:
+            Fault: `overloaded` if the store does not answer (when awaited).
+        """
+    def record_take(self, shelf: str, name: str) -> Future[bytes | None]:
+        """As `llm_gateway.records.Records`. A lost answer is not asked for again.
+
+        Raises:
+            Fault: `overloaded` if the store does not answer, when it may be gone all the same (when awaited).
+        """
+    def records(self, shelf: str, after: int = 0) -> Future[tuple[int, list[tuple[str, bytes]]]]:
+        """As `llm_gateway.records.Records`.
+
+        Raises:
+            Fault: `overloaded` if the store does not answer (when awaited).
+        """
     def probe(self, upstream: str) -> Future[str]:
         """What an upstream speaks, in words: `anthropic and openai (vllm, 8192 tokens)`.
 

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
-use quota::{Count, Period, Window};
+use quota::{Count, Found, Period, RecordOperation, Window};
 use relay::runtime::Job;
 use wire::Operation;
 
@@ -15,6 +15,7 @@ use crate::allocator;
 use crate::exchange::Exchange;
 use crate::failure;
 use crate::future::Completion;
+use crate::records;
 use crate::shared::Shared;
 use crate::window::{self, PlannedWindow};
 
@@ -121,6 +122,57 @@ impl Core {
         })
     }
 
+    /// A future of whether the record was put.
+    #[pyo3(signature = (shelf, name, value, life_s, when = "any", most = None))]
+    #[expect(clippy::too_many_arguments, reason = "Python gives each a name")]
+    fn record_put<'py>(
+        &self,
+        py: Python<'py>,
+        shelf: String,
+        name: String,
+        value: Vec<u8>,
+        life_s: f64,
+        when: &str,
+        most: Option<u64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let operation = records::put(name, value, life_s, when, most)?;
+        self.on_shelf(py, shelf, operation, |found| found.done)
+    }
+
+    /// A future of the record's value, or None.
+    fn record_get<'py>(
+        &self,
+        py: Python<'py>,
+        shelf: String,
+        name: String,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let name = records::checked(name)?;
+        self.on_shelf(py, shelf, RecordOperation::Get { name }, only_value)
+    }
+
+    /// A future of the record's value, or None; the record is gone then.
+    fn record_take<'py>(
+        &self,
+        py: Python<'py>,
+        shelf: String,
+        name: String,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let name = records::checked(name)?;
+        self.on_shelf(py, shelf, RecordOperation::Take { name }, only_value)
+    }
+
+    /// A future of `(sequence, [(name, value)])`.
+    #[pyo3(signature = (shelf, after = 0))]
+    fn records<'py>(
+        &self,
+        py: Python<'py>,
+        shelf: String,
+        after: u64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let operation = RecordOperation::List { after };
+        self.on_shelf(py, shelf, operation, |found| (found.sequence, found.rows))
+    }
+
     /// A future of what an upstream speaks, in words.
     fn probe<'py>(&self, py: Python<'py>, upstream: String) -> PyResult<Bound<'py, PyAny>> {
         self.ask(py, |core, completion| {
@@ -150,7 +202,30 @@ impl Core {
     }
 }
 
+fn only_value(found: Found) -> Option<Vec<u8>> {
+    found.rows.into_iter().next().map(|(_, value)| value)
+}
+
 impl Core {
+    /// A future of what `read` makes of a shelf's answer.
+    fn on_shelf<'py, T>(
+        &self,
+        py: Python<'py>,
+        shelf: String,
+        operation: RecordOperation,
+        read: fn(Found) -> T,
+    ) -> PyResult<Bound<'py, PyAny>>
+    where
+        T: for<'a> IntoPyObject<'a> + 'static,
+    {
+        let shelf = records::shelf(shelf)?;
+        self.ask(py, move |core, completion| {
+            Box::pin(async move {
+                completion.resolve(core.records(&shelf, &operation).await.map(read));
+            })
+        })
+    }
+
     fn ask<'py, F>(&self, py: Python<'py>, job: F) -> PyResult<Bound<'py, PyAny>>
     where
         F: FnOnce(Rc<relay::core::Core>, Completion) -> Job + Send + 'static,

@@ -5,6 +5,7 @@ mod core;
 mod exchange;
 mod failure;
 mod future;
+mod records;
 mod send;
 mod shared;
 mod window;

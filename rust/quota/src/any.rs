@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::calendar::Account;
+use crate::records::{Found, RecordOperation, Shelf, Shelves};
 use crate::redis::RedisStore;
 use crate::sqlite::SqliteStore;
 use crate::store::{Call, Reply, Store, StoreError};
@@ -39,6 +40,20 @@ impl Store for AnyStore {
         match self {
             Self::Redis(store) => store.part(account),
             Self::Sqlite(store) => store.part(account),
+        }
+    }
+}
+
+impl Shelves for AnyStore {
+    async fn records(
+        &self,
+        shelf: &Shelf,
+        operation: &RecordOperation,
+        patience: Duration,
+    ) -> Result<Found, StoreError> {
+        match self {
+            Self::Redis(store) => store.records(shelf, operation, patience).await,
+            Self::Sqlite(store) => store.records(shelf, operation, patience).await,
         }
     }
 }

@@ -19,10 +19,16 @@ pub struct Account(Arc<str>);
 impl Account {
     /// The account of `user`: no two users have the same.
     pub fn of(user: &str) -> Self {
-        let mut prefix = String::with_capacity("quota:{}".len() + user.len());
-        prefix.push_str("quota:{");
-        push_escaped(&mut prefix, user);
-        if user.is_empty() {
+        Self::with_prefix("quota:", user)
+    }
+
+    /// What belongs to `name` among all that begins with `kind`.
+    pub(crate) fn with_prefix(kind: &str, name: &str) -> Self {
+        let mut prefix = String::with_capacity(kind.len() + "{}".len() + name.len());
+        prefix.push_str(kind);
+        prefix.push('{');
+        push_escaped(&mut prefix, name);
+        if name.is_empty() {
             // An empty hash tag is none, and the keys would lie on many slots. No other user's text is this one's.
             prefix.push('%');
         }
@@ -30,7 +36,7 @@ impl Account {
         Self(prefix.into())
     }
 
-    /// What all keys begin with: `quota:{<user>}`.
+    /// What all keys begin with: `quota:{<user>}`; for what is no user's, another word in place of `quota`.
     pub fn prefix(&self) -> &str {
         &self.0
     }

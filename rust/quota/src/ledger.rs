@@ -11,6 +11,7 @@ mod journal;
 mod keeper;
 mod lease;
 mod memory;
+mod records;
 mod share;
 
 use std::cell::{Cell, RefCell};

@@ -8,6 +8,7 @@
 mod any;
 mod calendar;
 mod ledger;
+mod records;
 mod redis;
 mod sqlite;
 mod store;
@@ -16,6 +17,7 @@ mod window;
 pub use any::AnyStore;
 pub use calendar::{Account, Bucket, Calendar};
 pub use ledger::{Count, Denied, Lease, Ledger, OnFailure, Order, Settings, State, Want, Watcher};
+pub use records::{Found, RecordOperation, Shelf, Shelves, When};
 pub use redis::RedisStore;
 pub use sqlite::SqliteStore;
 pub use store::{

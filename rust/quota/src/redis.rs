@@ -6,6 +6,7 @@ mod errors;
 mod link;
 mod script;
 mod sentinel;
+mod shelves;
 mod target;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use fault::{Fault, Kind};
 use tokio::time::Instant;
 
 use crate::calendar::Account;
+use crate::records::{Found, RecordOperation, Shelf, Shelves};
 use crate::store::{Call, Lives, Overcome, Reply, Store, StoreError};
 use cluster::Cluster;
 use errors::Failure;
@@ -142,5 +144,17 @@ impl Store for RedisStore {
             Route::Single(_) | Route::Sentinel(_) => 0,
             Route::Cluster(cluster) => cluster.part(account),
         }
+    }
+}
+
+impl Shelves for RedisStore {
+    async fn records(
+        &self,
+        shelf: &Shelf,
+        operation: &RecordOperation,
+        patience: Duration,
+    ) -> Result<Found, StoreError> {
+        let invocation = shelves::invocation(shelf, operation);
+        shelves::found(self.ask(shelf.account(), &invocation, patience).await?)
     }
 }

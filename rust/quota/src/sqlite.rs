@@ -8,6 +8,7 @@ mod apply;
 mod file;
 mod prune;
 mod rows;
+mod shelves;
 mod thread;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ use fault::{Fault, Kind};
 use tokio::sync::oneshot;
 
 use crate::calendar::Account;
+use crate::records::{Found, RecordOperation, Shelf, Shelves};
 use crate::store::{Call, Lives, Reply, Store, StoreError, StoreErrorKind};
 
 use thread::{Question, Waiting};
@@ -96,6 +98,19 @@ impl Store for SqliteStore {
 
     fn part(&self, _account: &Account) -> u64 {
         0
+    }
+}
+
+impl Shelves for SqliteStore {
+    async fn records(
+        &self,
+        shelf: &Shelf,
+        operation: &RecordOperation,
+        patience: Duration,
+    ) -> Result<Found, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let question = Question::Records(shelf.clone(), operation.clone(), reply);
+        self.ask(question, answer, patience).await
     }
 }
 

@@ -120,6 +120,19 @@ async fn goes_on_with_the_counts_of_the_first_version() {
     assert_eq!(user(&file).used(&[&bucket]).await, [10], "opened again");
 }
 
+#[tokio::test]
+async fn goes_on_with_a_file_that_had_no_records() {
+    let file = File::new();
+    let caller = user(&file);
+    let bucket = caller.bucket("requests", "day", Some(10));
+    caller.take("before", &[(&bucket, 9)]).await;
+    drop(caller);
+    let second_version = "DROP TABLE records; DROP TABLE shelves; PRAGMA user_version = 2";
+    file.connection().execute_batch(second_version).unwrap();
+    assert_eq!(user(&file).used(&[&bucket]).await, [9]);
+    suite::records::gives_a_record_to_one_who_takes_it(&file).await;
+}
+
 #[test]
 fn lets_others_read_while_it_writes() {
     let file = File::new();
@@ -305,7 +318,7 @@ fn names_the_file_that_cannot_be_used() {
     .unwrap();
     let newer = folder.path().join("newer");
     let connection = rusqlite::Connection::open(&newer).unwrap();
-    connection.pragma_update(None, "user_version", 3).unwrap();
+    connection.pragma_update(None, "user_version", 4).unwrap();
     let below_a_file = not_a_database.join("quota.sqlite3");
     let unusable = folder.path().to_path_buf();
     for path in [&not_a_database, &below_a_file, &unusable, &newer] {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use fault::{Fault, Kind};
 use quota::{
-    AnyStore, Count, Ledger, Lives, RedisStore, SqliteStore, State, StoreError, Watcher, Window,
+    AnyStore, Count, Found, Ledger, Lives, RecordOperation, RedisStore, Shelf, SqliteStore, State,
+    StoreError, Watcher, Window,
 };
 use tokens::Counter;
 use tokio::sync::Semaphore;
@@ -181,6 +182,21 @@ impl Core {
     pub async fn quota_notes(&self, user: &str) -> Result<Vec<String>, Fault> {
         let notes = self.ledger.notes(user).await;
         notes.map_err(|error| for_operators(&error))
+    }
+
+    /// Runs one operation on a shelf of records.
+    ///
+    /// # Errors
+    /// `overloaded` if the store does not answer.
+    pub async fn records(
+        &self,
+        shelf: &Shelf,
+        operation: &RecordOperation,
+    ) -> Result<Found, Fault> {
+        let found = self.ledger.records(shelf, operation).await;
+        found.map_err(|_| {
+            denial::store_down("the store does not answer at the moment; try again shortly")
+        })
     }
 
     /// How the quota store is, for `/health/ready`.

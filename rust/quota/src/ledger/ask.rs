@@ -112,16 +112,21 @@ impl<S: Store + 'static> Ledger<S> {
                 Ok(reply)
             }
             Err(error) => {
-                self.answered_at.set(None);
-                if self.breakers.failed(part, account, &error) {
-                    self.opened.notify_one();
-                    self.tell_state();
-                }
+                self.failed(part, account, &error);
                 Err(Failure {
                     uncertain: error.kind.is_uncertain(),
                     error,
                 })
             }
+        }
+    }
+
+    /// A part of the store gave no answer about `account`.
+    pub(super) fn failed(&self, part: u64, account: &Account, error: &StoreError) {
+        self.answered_at.set(None);
+        if self.breakers.failed(part, account, error) {
+            self.opened.notify_one();
+            self.tell_state();
         }
     }
 

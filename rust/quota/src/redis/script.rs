@@ -13,12 +13,34 @@ use crate::store::{
     Version,
 };
 
-const TEXT: &str = include_str!("../lua/quota.lua");
-static HASH: LazyLock<String> = LazyLock::new(|| Script::new(TEXT).get_hash().to_owned());
+/// A script and its name at the server.
+pub(super) struct Text {
+    text: &'static str,
+    hash: LazyLock<String>,
+}
+
+const QUOTA: &str = include_str!("../lua/quota.lua");
+static ACCOUNTS: Text = Text {
+    text: QUOTA,
+    hash: LazyLock::new(|| Script::new(QUOTA).get_hash().to_owned()),
+};
+
+impl Text {
+    pub(super) const fn new(text: &'static str, hash: LazyLock<String>) -> Self {
+        Self { text, hash }
+    }
+
+    /// The name to call it by.
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
+    }
+}
 
 /// One command for Redis, which can be sent over any connection.
 pub(super) struct Invocation {
-    command: Cmd,
+    pub(super) command: Cmd,
+    /// What the server may have to be told first, if the command runs a script.
+    pub(super) script: Option<&'static Text>,
     /// Whether it may be asked for again when its reply was lost.
     pub(super) repeatable: bool,
 }
@@ -35,6 +57,7 @@ impl Invocation {
         command.arg(account.notes_key()).arg(0).arg(-1);
         Self {
             command,
+            script: None,
             repeatable: true,
         }
     }
@@ -48,19 +71,22 @@ impl Invocation {
         deadline: Instant,
         overcome: &Overcome,
     ) -> Result<Value, Failure> {
-        match send(&self.command, live, asking, deadline).await {
-            Err(failure) if failure.error.kind == StoreErrorKind::NoScript => {
+        match (
+            send(&self.command, live, asking, deadline).await,
+            self.script,
+        ) {
+            (Err(failure), Some(script)) if failure.error.kind == StoreErrorKind::NoScript => {
                 overcome(failure.error.kind);
-                send(&self.with_text(), live, asking, deadline).await
+                send(&self.with_text(script), live, asking, deadline).await
             }
-            answer => answer,
+            (answer, _) => answer,
         }
     }
 
     /// `EVALSHA hash …` as `EVAL text …`.
-    fn with_text(&self) -> Cmd {
+    fn with_text(&self, script: &Text) -> Cmd {
         let mut command = cmd("EVAL");
-        command.arg(TEXT);
+        command.arg(script.text);
         for argument in self.command.args_iter().skip(2) {
             if let Arg::Simple(bytes) = argument {
                 command.arg(bytes);
@@ -198,7 +224,7 @@ impl<'a> Words<'a> {
             sequence: 0,
         });
         let mut command = cmd("EVALSHA");
-        command.arg(HASH.as_str()).arg(3 + self.counters.len());
+        command.arg(ACCOUNTS.hash()).arg(3 + self.counters.len());
         command
             .arg(first_key)
             .arg(account.open_key())
@@ -222,6 +248,7 @@ impl<'a> Words<'a> {
         }
         Invocation {
             command,
+            script: Some(&ACCOUNTS),
             // The others happen once by the lease's id, or change nothing the second time.
             repeatable: !matches!(call.operation, Operation::Set { .. }),
         }
@@ -277,7 +304,7 @@ pub(super) fn notes(value: Value) -> Result<Vec<String>, StoreError> {
     from_redis_value(value).map_err(|_| odd())
 }
 
-fn odd() -> StoreError {
+pub(super) fn odd() -> StoreError {
     let cause = "the answer is not one of the script's";
     StoreError::new(StoreErrorKind::Refused, cause)
 }

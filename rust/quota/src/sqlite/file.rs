@@ -11,7 +11,7 @@ use crate::store::{StoreError, StoreErrorKind};
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `PRAGMA user_version` of these tables; files of the first version say 0, as new ones do.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const FIRST_TABLES: &str = "
     CREATE TABLE IF NOT EXISTS counters (
@@ -58,6 +58,26 @@ const SECOND_TABLES: &str = "
 
     PRAGMA user_version = 2";
 
+const THIRD_TABLES: &str = "
+    CREATE TABLE shelves (
+        shelf TEXT PRIMARY KEY,
+        sequence INTEGER NOT NULL,
+        forget_at_ms INTEGER NOT NULL
+    ) WITHOUT ROWID, STRICT;
+    CREATE INDEX shelves_to_forget ON shelves (forget_at_ms);
+
+    CREATE TABLE records (
+        shelf TEXT NOT NULL,
+        name TEXT NOT NULL,
+        value BLOB NOT NULL,
+        sequence INTEGER NOT NULL,
+        forget_at_ms INTEGER NOT NULL,
+        PRIMARY KEY (shelf, name)
+    ) STRICT;
+    CREATE INDEX records_to_forget ON records (forget_at_ms);
+
+    PRAGMA user_version = 3";
+
 /// A connection to the file at `path`, with its tables.
 pub(super) fn open(path: &Path) -> Result<Connection> {
     let mut connection = Connection::open(path)?;
@@ -78,7 +98,9 @@ fn bring_up_to_date(connection: &mut Connection) -> Result<()> {
         0 => {
             transaction.execute_batch(FIRST_TABLES)?;
             transaction.execute_batch(SECOND_TABLES)?;
+            transaction.execute_batch(THIRD_TABLES)?;
         }
+        2 => transaction.execute_batch(THIRD_TABLES)?,
         version => {
             let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISMATCH);
             let cause =

@@ -26,6 +26,12 @@ const ACCOUNTS: &str = "
 const NOTES: &str = "
     DELETE FROM notes WHERE id IN (
         SELECT id FROM notes WHERE at_s <= ?1 LIMIT ?2)";
+const RECORDS: &str = "
+    DELETE FROM records WHERE (shelf, name) IN (
+        SELECT shelf, name FROM records WHERE forget_at_ms <= ?1 LIMIT ?2)";
+const SHELVES: &str = "
+    DELETE FROM shelves WHERE shelf IN (
+        SELECT shelf FROM shelves WHERE forget_at_ms <= ?1 LIMIT ?2)";
 
 /// When the file is pruned next.
 #[derive(Debug)]
@@ -68,6 +74,8 @@ fn prune(connection: &mut Connection) -> Result<usize> {
         (COUNTERS, now.unix_s()),
         (ACCOUNTS, now.unix_s()),
         (NOTES, now.unix_s().saturating_sub(NOTE_LIFE_S)),
+        (RECORDS, now.unix_ms()),
+        (SHELVES, now.unix_ms()),
     ];
     let mut most = 0;
     for (statement, until) in tables {

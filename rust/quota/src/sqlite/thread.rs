@@ -10,7 +10,9 @@ use super::apply::apply;
 use super::file::store_error;
 use super::prune::Pruning;
 use super::rows::{Now, Rows};
+use super::shelves;
 use crate::calendar::Account;
+use crate::records::{Found, RecordOperation, Shelf};
 use crate::store::{Call, Lives, Operation, Reply, StoreError};
 
 const BATCH_CALLS: usize = 256;
@@ -29,12 +31,18 @@ pub(super) struct Waiting {
 pub(super) enum Question {
     Call(Call, oneshot::Sender<Result<Reply, StoreError>>),
     Notes(Account, oneshot::Sender<Result<Vec<String>, StoreError>>),
+    Records(
+        Shelf,
+        RecordOperation,
+        oneshot::Sender<Result<Found, StoreError>>,
+    ),
 }
 
 /// What answers a question, once it is committed.
 enum Answer {
     Reply(Reply),
     Notes(Vec<String>),
+    Found(Found),
     /// Nobody waits for one.
     Nothing,
 }
@@ -95,7 +103,8 @@ fn run(
         TransactionBehavior::Immediate
     };
     let transaction = connection.transaction_with_behavior(behavior)?;
-    let rows = Rows::new(&transaction, Now::read());
+    let now = Now::read();
+    let rows = Rows::new(&transaction, now);
     let answers = batch
         .iter()
         .map(|waiting| match &waiting.question {
@@ -103,6 +112,9 @@ fn run(
             question if question.is_pointless() => Ok(Answer::Nothing),
             Question::Call(call, _) => apply(&rows, call, lives).map(Answer::Reply),
             Question::Notes(account, _) => rows.notes(account).map(Answer::Notes),
+            Question::Records(shelf, operation, _) => {
+                shelves::run(&transaction, now, shelf, operation).map(Answer::Found)
+            }
         })
         .collect::<rusqlite::Result<_>>()?;
     transaction.commit()?;
@@ -114,6 +126,7 @@ impl Question {
         match self {
             Self::Call(call, _) => matches!(call.operation, Operation::Read { .. }),
             Self::Notes(..) => true,
+            Self::Records(_, operation, _) => operation.only_reads(),
         }
     }
 
@@ -129,6 +142,7 @@ impl Question {
                 of_use_to_the_caller_only && reply.is_closed()
             }
             Self::Notes(_, reply) => reply.is_closed(),
+            Self::Records(_, operation, reply) => operation.only_reads() && reply.is_closed(),
         }
     }
 
@@ -136,6 +150,7 @@ impl Question {
         match (self, answer) {
             (Self::Call(_, reply), Answer::Reply(answer)) => drop(reply.send(Ok(answer))),
             (Self::Notes(_, reply), Answer::Notes(answer)) => drop(reply.send(Ok(answer))),
+            (Self::Records(_, _, reply), Answer::Found(answer)) => drop(reply.send(Ok(answer))),
             _ => {}
         }
     }
@@ -144,6 +159,7 @@ impl Question {
         match self {
             Self::Call(_, reply) => drop(reply.send(Err(error))),
             Self::Notes(_, reply) => drop(reply.send(Err(error))),
+            Self::Records(_, _, reply) => drop(reply.send(Err(error))),
         }
     }
 }

@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
+use std::time::Duration;
 
 use fault::Kind;
-use quota::{Hold, Operation, RedisStore, StoreErrorKind};
+use quota::{
+    Hold, Operation, RecordOperation, RedisStore, Shelf, Shelves as _, StoreErrorKind, When,
+};
 
-use crate::redis_desk::{Desk, LIVES, done, id};
+use crate::redis_desk::{Desk, LIVES, PATIENCE, done, id};
 use crate::redis_server::{Server, free_port};
 
 fn open(url: &str, ca_pem: Option<&[u8]>) -> Result<RedisStore, fault::Fault> {
@@ -33,6 +36,30 @@ async fn use_everything(desk: &Desk, round: &str) {
     done(desk.set(3, round).await);
     done(desk.probe().await);
     assert_eq!(desk.notes().await[0], round);
+    use_a_shelf(&desk.store, round).await;
+}
+
+/// Every operation on records, with one that is over to be cleared away.
+async fn use_a_shelf(store: &RedisStore, round: &str) {
+    let shelf = Shelf::of(round);
+    let put = |name: &str, life_ms| RecordOperation::Put {
+        name: name.into(),
+        value: b"value".to_vec(),
+        life_ms,
+        when: When::Any,
+        most: Some(9),
+    };
+    let ask = async |operation: RecordOperation| {
+        let answer = store.records(&shelf, &operation, PATIENCE).await;
+        answer.unwrap().rows.len()
+    };
+    ask(put("short", 1)).await;
+    ask(put("name", 60_000)).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(ask(RecordOperation::List { after: 0 }).await, 1);
+    let name = || "name".to_owned();
+    assert_eq!(ask(RecordOperation::Get { name: name() }).await, 1);
+    assert_eq!(ask(RecordOperation::Take { name: name() }).await, 1);
 }
 
 #[tokio::test]

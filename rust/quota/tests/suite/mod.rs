@@ -3,14 +3,15 @@
 pub(crate) mod caller;
 pub(crate) mod flying;
 pub(crate) mod history;
+pub(crate) mod records;
 pub(crate) mod settling;
 pub(crate) mod taking;
 
-use quota::{Lives, Store};
+use quota::{Lives, Shelves, Store};
 
 /// An empty store that handles can be opened on.
 pub(crate) trait Fixture {
-    type Handle: Store + 'static;
+    type Handle: Store + Shelves + 'static;
 
     /// A handle of its own, as another process has it.
     fn open(&self, lives: Lives) -> Self::Handle;
@@ -68,6 +69,17 @@ macro_rules! shared_suite {
             sets_a_counter_and_says_what_was_there
             sets_nothing_in_a_bucket_of_another_time
             keeps_the_last_hundred_notes
+        }
+        suite::shared_suite! { $fixture; records:
+            keeps_any_bytes_under_any_name
+            keeps_shelves_with_odd_names_apart
+            forgets_a_record_after_its_life_and_no_other
+            puts_only_what_is_absent_or_present
+            puts_one_of_many_that_want_to_be_the_first
+            holds_no_more_than_it_may
+            gives_a_record_to_one_who_takes_it
+            tells_what_was_put_after_a_number
+            numbers_go_on_when_a_shelf_was_forgotten
         }
     };
     ($fixture:expr; $room:ident: $($promise:ident)*) => {
