@@ -174,10 +174,17 @@ class TestEnvironment:
         assert load(issuer | {"AUTH_PROVIDER": "keycloak"}).auth.issuer == "https://issuer.example.org"
 
 
+# Those that are more than any text.
+SECRET_SHAPES = {
+    "QUOTA_REDIS_URL": "redis://:file-secret@valkey:6379",
+    "LLM_GATEWAY_KEY_PEPPER": "a pepper of many characters that nobody guesses",
+}
+
+
 class TestSecrets:
     @pytest.mark.parametrize("name", SECRETS)
     def test_can_come_from_a_file(self, name: str, write: Any) -> None:
-        secret = "redis://:file-secret@valkey:6379" if name == "QUOTA_REDIS_URL" else "file-secret"
+        secret = SECRET_SHAPES.get(name, "file-secret")
         file = write(f"  {secret}\n", "secret")
 
         settings = load(KEYCLOAK | {"INTERNAL_LLM_URL": "http://a", f"{name}_FILE": file})
@@ -188,11 +195,12 @@ class TestSecrets:
             settings.upstreams["openai"].api_key,
             settings.auth.client_secret,
             settings.quota.redis_url,
+            settings.keys.pepper,
         )
 
     @pytest.mark.parametrize("name", SECRETS)
     def test_given_twice_is_a_mistake(self, name: str, write: Any) -> None:
-        value = "redis://other" if name == "QUOTA_REDIS_URL" else "secret"
+        value = SECRET_SHAPES.get(name, "secret")
 
         (problem,) = problems(KEYCLOAK | {name: value, f"{name}_FILE": write("secret", "secret")})
 
@@ -414,9 +422,9 @@ class TestMistakes:
             f"{file}:7: tiers.free.quota[2].limit: expected an integer >= 0 and <= 1e+15 or null, found -1",
             f"{file}:8: server.port: expected an integer >= 0 and <= 65535, found 99999",
             f"{file}:8: server.prot: unknown setting; allowed here: host, port, workers, drain_s, "
-            "public_url, log_level",
-            f"{file}:9: unknown: unknown section; allowed: auth, data_dir, internal_model, limits, metrics, "
-            "models, quota, routes, server, subscribers, tiers, upstreams",
+            "public_url, trusted_proxies, log_level",
+            f"{file}:9: unknown: unknown section; allowed: auth, data_dir, internal_model, keys, limits, "
+            "metrics, models, page, quota, routes, server, subscribers, telemetry, tiers, upstreams",
         ]
 
     @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from llm_gateway.config import consistency, defaults, layers
+from llm_gateway.config import consistency, defaults, layers, signin_consistency
 from llm_gateway.config.convert import Mistakes, Path, convert, found
 from llm_gateway.config.document import Document, dotted
 from llm_gateway.config.environment import Overrides
@@ -17,11 +17,15 @@ from llm_gateway.config.schema import (
     Model,
     ModelId,
     Name,
+    Page,
+    PersonalKeys,
     Quota,
     Route,
     Server,
     Settings,
+    Telemetry,
     Tier,
+    TrustedIssuer,
     Upstream,
 )
 
@@ -52,6 +56,7 @@ class Assembly:
         if server.public_url is not None:
             consistency.check_url(("server", "public_url"), server.public_url, self.mistakes)
             server = msgspec.structs.replace(server, public_url=server.public_url.rstrip("/"))
+        signin_consistency.check_server(server, self.mistakes)
         consistency.check_quota(quota, self.mistakes)
         upstreams = self._upstreams()
         models = self._models()
@@ -70,6 +75,9 @@ class Assembly:
             quota=quota,
             limits=self._section("limits", Limits),
             metrics=self._section("metrics", Metrics),
+            keys=self._keys(),
+            page=self._section("page", Page),
+            telemetry=self._telemetry(),
             data_dir=self._convert(self._data.get("data_dir", defaults.DATA_DIR), str, ("data_dir",)) or "",
         )
 
@@ -161,6 +169,7 @@ class Assembly:
     def _tiers(self) -> dict[str, Tier]:
         tiers = self._laid_over("tiers", self._named("tiers"), defaults.tiers(), Tier)
         consistency.check_windows(tiers, self.mistakes)
+        signin_consistency.check_managed_settings(tiers, self.mistakes)
         return tiers
 
     def _tier_names(self) -> set[str]:
@@ -192,22 +201,39 @@ class Assembly:
 
     def _auth(self) -> Auth | None:
         raw = self._data.get("auth", {})
-        if isinstance(raw, dict) and "client_id" in raw:
-            raw.setdefault("audience", raw["client_id"])
+        for issuer in (raw, *layers.mapping(layers.mapping(raw).get("issuers")).values()):
+            if isinstance(issuer, dict) and "client_id" in issuer:
+                issuer.setdefault("audience", issuer["client_id"])
         auth = self._convert(raw, Auth, ("auth",))
         if auth is None:
             return None
         if auth.provider == "keycloak" and auth.issuer is not None:
             # Keycloak writes its issuer without it; elsewhere a slash at the end is part of the name.
             auth = msgspec.structs.replace(auth, issuer=auth.issuer.rstrip("/"))
-        consistency.check_auth(auth, self.mistakes)
-        names: list[tuple[Path, str]] = [
-            (("auth", "tier_names", key), tier) for key, tier in auth.tier_names.items()
+        signin_consistency.check_auth(auth, self.mistakes)
+        others: list[tuple[Path, TrustedIssuer]] = [
+            (("auth", "issuers", name), issuer) for name, issuer in auth.issuers.items()
         ]
-        if auth.default_tier is not None:
-            names.append((("auth", "default_tier"), auth.default_tier))
-        consistency.check_tier_names(names, self._tier_names(), self.mistakes)
+        for path, issuer in [(("auth",), auth), *others]:
+            names: list[tuple[Path, str]] = [
+                ((*path, "tier_names", key), tier) for key, tier in issuer.tier_names.items()
+            ]
+            if issuer.default_tier is not None:
+                names.append(((*path, "default_tier"), issuer.default_tier))
+            consistency.check_tier_names(names, self._tier_names(), self.mistakes)
         return auth
+
+    def _keys(self) -> PersonalKeys:
+        keys = self._section("keys", PersonalKeys)
+        signin_consistency.check_keys(keys, self.mistakes)
+        return keys
+
+    def _telemetry(self) -> Telemetry:
+        telemetry = self._section("telemetry", Telemetry)
+        signin_consistency.check_telemetry(telemetry, self.mistakes)
+        if telemetry.url is not None:
+            telemetry = msgspec.structs.replace(telemetry, url=telemetry.url.rstrip("/"))
+        return telemetry
 
     def _subscribers(self, auth: Auth | None) -> tuple[ConfiguredSubscriber, ...]:
         subscribers = self._list("subscribers", ConfiguredSubscriber)

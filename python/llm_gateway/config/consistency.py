@@ -14,7 +14,6 @@ from llm_gateway.config import redis_url
 from llm_gateway.config.convert import Mistakes, Path
 from llm_gateway.config.schema import (
     ITSELF,
-    Auth,
     ConfiguredSubscriber,
     Model,
     Quota,
@@ -133,19 +132,6 @@ def check_windows(tiers: Mapping[str, Tier], mistakes: Mistakes) -> None:
             if first != index:
                 what = f"{window.unit} per {window.period}" if window.period else window.unit
                 mistakes.append((path, f"counts {what}, as quota[{first}] does; keep one"))
-
-
-def check_auth(auth: Auth, mistakes: Mistakes) -> None:
-    """A provider that verifies tokens knows whose."""
-    if auth.provider != "keys" and auth.issuer is None:
-        text = f"needed for the provider {auth.provider}; set KEYCLOAK_URL to the realm's URL"
-        mistakes.append((("auth", "issuer"), text))
-    if auth.issuer is not None:
-        check_url(("auth", "issuer"), auth.issuer, mistakes)
-    if auth.jwks_url is not None:
-        check_url(("auth", "jwks_url"), auth.jwks_url, mistakes, query=True)
-    check_secret(("auth", "client_secret"), auth.client_secret, mistakes)
-    check_ca_file(("auth", "ca_file"), auth.ca_file, mistakes)
 
 
 def check_subscribers(subscribers: Sequence[ConfiguredSubscriber], mistakes: Mistakes) -> None:

@@ -33,6 +33,7 @@ VARIABLES = (
     Variable("OIDC_AUDIENCE", ("auth", "audience")),
     Variable("OIDC_CLIENT_ID", ("auth", "client_id")),
     Variable("OIDC_CLIENT_SECRET", ("auth", "client_secret"), secret=True),
+    Variable("LLM_GATEWAY_KEY_PEPPER", ("keys", "pepper"), secret=True),
     Variable("LLM_GATEWAY_DATA_DIR", ("data_dir",)),
     Variable("LLM_GATEWAY_PUBLIC_URL", ("server", "public_url")),
     Variable("LLM_GATEWAY_LOG_LEVEL", ("server", "log_level")),

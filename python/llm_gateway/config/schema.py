@@ -3,12 +3,26 @@
 The YAML file has this shape. `deploy/gateway.example.yaml` shows every section and is a test fixture.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from llm_gateway.config.section import SECRET_FIELDS, Name, Seconds, Section
+from llm_gateway.config.signin import Auth, Page, PersonalKeys, Telemetry, TrustedIssuer
 from llm_gateway.subscriber import USER_BYTES
+
+__all__ = [
+    "SECRET_FIELDS",
+    "Auth",
+    "Name",
+    "Page",
+    "PersonalKeys",
+    "Seconds",
+    "Section",
+    "Telemetry",
+    "TrustedIssuer",
+]
 
 Dialect = Literal["anthropic", "openai"]
 Apis = Literal["auto"] | Annotated[tuple[Dialect, ...], Meta(min_length=1)]
@@ -17,9 +31,7 @@ Unit = Literal["requests", "prompts", "tokens", "concurrent"]
 Period = Literal["minute", "hour", "day", "week", "month"]
 OnStoreFailure = Literal["local", "closed", "open"]
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 ModelId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}\Z")]
-Seconds = Annotated[float, Meta(gt=0)]
 Tokens = Annotated[int, Meta(gt=0)]
 # Every store counts exactly up to here; Redis' scripts reckon in floating point.
 Amount = Annotated[int, Meta(ge=0, le=10**15)]
@@ -27,20 +39,6 @@ BetaGlob = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]*\*?\Z", min_length=1)]
 
 # The target of a route that leaves the requested name as it is.
 ITSELF = "itself"
-
-SECRET_FIELDS = frozenset({"api_key", "client_secret", "key", "key_hash", "redis_url", "token"})
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of the settings; an unknown key is a mistake, never ignored. Secrets are not in its `repr`."""
-
-    def __repr__(self) -> str:
-        shown = (
-            f"{field}=<hidden>" if field in SECRET_FIELDS and value is not None else f"{field}={value!r}"
-            for field in self.__struct_fields__
-            for value in (getattr(self, field),)
-        )
-        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 class Window(Section, frozen=True, kw_only=True):
@@ -79,7 +77,8 @@ class Tier(Section, frozen=True, kw_only=True):
     `routes` go before those of all tiers. `otherwise` (a model id or a class) serves the names that no route
     and no class decides; without it they are refused. `on_store_failure` holds while the quota store does not
     answer: `local` goes on from the last known counts with this worker's share of what is left, `closed`
-    refuses, `open` lets everybody in. It concerns windows with a limit only.
+    refuses, `open` lets everybody in. It concerns windows with a limit only. `managed_settings` are settings
+    for the Claude Code of those who signed in here, in the words of its `settings.json`.
     """
 
     rank: int = 0
@@ -88,6 +87,7 @@ class Tier(Section, frozen=True, kw_only=True):
     routes: tuple[Route, ...] = ()
     otherwise: str | None = None
     on_store_failure: OnStoreFailure = "local"
+    managed_settings: dict[str, Any] | None = None
 
 
 class Capabilities(Section, frozen=True, kw_only=True):
@@ -194,31 +194,6 @@ class Upstream(Section, frozen=True, kw_only=True):
     deadlines: Deadlines = Deadlines()
 
 
-class Auth(Section, frozen=True, kw_only=True):
-    """Who asks.
-
-    `provider: keys` knows the configured subscribers; `keycloak` and `oidc` verify JWTs of `issuer` locally.
-    `claims` are the places a tier is looked for, in order: dotted paths in which `<client>` stands for
-    `client_id`, or JSON pointers. `tier_names` maps names found there to tiers; a tier's own name always
-    counts.
-    """
-
-    provider: Literal["keycloak", "oidc", "keys"] = "keys"
-    issuer: str | None = None
-    jwks_url: str | None = None
-    ca_file: str | None = None
-    audience: str = "llm-gateway"
-    client_id: str = "llm-gateway"
-    client_secret: str | None = None
-    claims: tuple[str, ...] = ("resource_access.<client>.roles", "realm_access.roles", "groups")
-    tier_names: dict[str, Name] = {}
-    default_tier: Name | None = None
-    user_claim: str = "sub"
-    leeway_s: Annotated[float, Meta(ge=0, le=60)] = 30.0
-    jwks_max_age_s: Seconds = 600.0
-    jwks_cooldown_s: Seconds = 10.0
-
-
 class ConfiguredSubscriber(Section, frozen=True, kw_only=True):
     """A subscriber of `provider: keys`: exactly one of `key` and `key_hash` (`sha256:` and 64 hex digits)."""
 
@@ -273,13 +248,19 @@ class Metrics(Section, frozen=True, kw_only=True):
 
 
 class Server(Section, frozen=True, kw_only=True):
-    """The listener. `drain_s` is how long open streams may go on after SIGTERM."""
+    """The listener. `drain_s` is how long open streams may go on after SIGTERM.
+
+    `public_url` is where clients find it. Without one it is what they ask for by `Host`; a proxy whose
+    address is in one of the networks `trusted_proxies` may tell it by `X-Forwarded-Host` and
+    `X-Forwarded-Proto`.
+    """
 
     host: str = "0.0.0.0"  # noqa: S104 - a container's port is reached from outside it
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     drain_s: Annotated[int, Meta(ge=1)] = 30
     public_url: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -296,4 +277,7 @@ class Settings(Section, frozen=True, kw_only=True):
     quota: Quota
     limits: Limits
     metrics: Metrics
+    keys: PersonalKeys
+    page: Page
+    telemetry: Telemetry
     data_dir: str
