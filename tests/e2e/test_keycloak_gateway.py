@@ -49,7 +49,8 @@ def configuration(
 ) -> dict[str, Any]:
     found = settings(upstream.url, quota={"redis_url": redis_url})
     del found["subscribers"]
-    return found | {"auth": {"provider": "keycloak", "issuer": keycloak.issuer, **auth}}
+    known = {"provider": "keycloak", "issuer": keycloak.issuer, "authorized_parties": ["short-lived"]}
+    return found | {"auth": known | auth}
 
 
 @pytest.mark.parametrize("header", ["x-api-key", "authorization"])
@@ -209,7 +210,7 @@ def test_known_keys_go_on_while_keycloak_hangs(
     keycloak: Keycloak, redis_url: str, upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:
     known, unseen = keycloak.token("paula"), keycloak.token("erin")
-    stranger = Signer("a-kid-nobody-knows").token({}).decode()
+    stranger = Signer("a-kid-nobody-knows").token({"iss": keycloak.issuer}).decode()
     # A token that was seen a second ago is verified anew, with keys that should have been fetched anew.
     config = configuration(keycloak, redis_url, upstream, jwks_max_age_s=1, jwks_cooldown_s=0.1)
     with Gateway(tmp_path, config) as gateway:

@@ -4,6 +4,7 @@ Every run has a home of its own that shares the built server, so that runs may g
 """
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -103,6 +104,34 @@ class Keycloak:
     def token(self, user: str, *, client_id: str = "llm-gateway") -> str:
         """Returns an access token."""
         return str(self.grant(user, client_id=client_id)["access_token"])
+
+    @contextmanager
+    def person(self, tier: str | None = "free") -> Iterator[str]:
+        """Yields a user of the test's own, with that role of the gateway's client and the usual password."""
+        user = f"person-{secrets.token_hex(4)}"
+        password = {"type": "password", "value": f"{user}-password", "temporary": False}
+        names = {"firstName": "Test", "lastName": "Person", "email": f"{user}@example.com"}
+        account = {
+            "username": user,
+            "enabled": True,
+            "emailVerified": True,
+            "credentials": [password],
+            **names,
+        }
+        path = self.admin("POST", "/users", json=account).headers["location"].rpartition("/admin/")[2]
+        user_id = path.rpartition("/")[2]
+        if tier is not None:
+            self.give_role(user_id, tier)
+        try:
+            yield user
+        finally:
+            self.admin("DELETE", f"/users/{user_id}")
+
+    def give_role(self, user_id: str, name: str) -> None:
+        """Gives somebody a role of the gateway's client."""
+        (client,) = self.admin("GET", "/clients", params={"clientId": "llm-gateway"}).json()
+        roles = [self.admin("GET", f"/clients/{client['id']}/roles/{name}").json()]
+        self.admin("POST", f"/users/{user_id}/role-mappings/clients/{client['id']}", json=roles)
 
     def user_id(self, user: str) -> str:
         """Returns the `sub` that the user's tokens carry."""

@@ -5,7 +5,17 @@ import pytest
 from llm_gateway.auth.authenticator import build
 from llm_gateway.auth.keys import ConfiguredKeys
 from llm_gateway.auth.oidc import OidcTokens
-from llm_gateway.config.schema import Auth, Limits, Metrics, Quota, Server, Settings
+from llm_gateway.config.schema import (
+    Auth,
+    Limits,
+    Metrics,
+    Page,
+    PersonalKeys,
+    Quota,
+    Server,
+    Settings,
+    Telemetry,
+)
 from llm_gateway.errors import ConfigError
 
 
@@ -21,6 +31,9 @@ def settings(**auth: Any) -> Settings:
         quota=Quota(),
         limits=Limits(),
         metrics=Metrics(),
+        keys=PersonalKeys(),
+        page=Page(),
+        telemetry=Telemetry(),
         data_dir="data",
     )
 

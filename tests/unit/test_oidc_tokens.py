@@ -19,7 +19,7 @@ from llm_gateway.auth.oidc import OidcTokens
 from llm_gateway.auth.refusal import MESSAGE
 from llm_gateway.config.schema import Auth, Tier
 from llm_gateway.errors import Fault
-from tests.servers.issuer import DISCOVERY, JWKS, ScriptedIssuer, Signer, base64url, reply, rsa_key
+from tests.servers.issuer import AUDIENCE, DISCOVERY, JWKS, ScriptedIssuer, Signer, base64url, reply, rsa_key
 
 pytestmark = pytest.mark.anyio
 
@@ -114,6 +114,17 @@ class TestAdmits:
     @pytest.mark.parametrize("aud", ["llm-gateway", ["llm-gateway"], ["account", "llm-gateway"]])
     async def test_our_audience_alone_or_among_others(self, desk: Desk, aud: object) -> None:
         assert await desk.tokens.authenticate(RSA.token(desk.issuer.claims(aud=aud)))
+
+    async def test_tokens_issued_to_our_client_or_to_nobody_named(self, desk: Desk) -> None:
+        for members in ({"azp": None}, {"azp": None, "client_id": AUDIENCE}, {"client_id": AUDIENCE}):
+            assert await desk.tokens.authenticate(RSA.token(desk.issuer.claims(**members)))
+
+    async def test_tokens_of_a_client_that_the_settings_name(self, issuer: ScriptedIssuer) -> None:
+        desk = Desk(issuer, authorized_parties=("other-app",))
+        await desk.tokens.start()
+        assert await desk.tokens.authenticate(RSA.token(issuer.claims(azp="other-app")))
+        assert await desk.is_refused(RSA.token(issuer.claims(azp="third-app")))
+        await desk.tokens.stop()
 
     async def test_times_within_the_leeway(self, desk: Desk) -> None:
         now = desk.clock.now
@@ -269,6 +280,11 @@ class TestRefuses:
             {"aud": ["llm-gateway", 1]},
             {"aud": {"llm-gateway": True}},
             {"aud": 1},
+            {"azp": "other-app"},
+            {"azp": ""},
+            {"azp": ["llm-gateway"]},
+            {"azp": "other-app", "client_id": "llm-gateway"},
+            {"azp": None, "client_id": "other-app"},
             {"sub": None},
             {"sub": ""},
             {"sub": 5},
@@ -438,7 +454,7 @@ class TestTier:
         self, issuer: ScriptedIssuer
     ) -> None:
         places = ("resource_access.<client>.roles", "/https:~1~1example.com~1claims/tier", "/a~0b")
-        desk = Desk(issuer, client_id="ai.example.com", claims=places)
+        desk = Desk(issuer, client_id="ai.example.com", authorized_parties=(AUDIENCE,), claims=places)
         assert await desk.tier(resource_access={"ai.example.com": {"roles": ["pro"]}}) == "pro"
         assert await desk.tier(**{"https://example.com/claims": {"tier": "enterprise"}}) == "enterprise"
         assert await desk.tier(**{"a~b": ["free"]}) == "free"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_gateway.auth.refusal import refusal
-from llm_gateway.config.schema import Auth, Tier
+from llm_gateway.config.schema import Tier, TrustedIssuer
 from llm_gateway.errors import Fault
 from llm_gateway.subscriber import USER_BYTES
 
@@ -12,12 +12,12 @@ from llm_gateway.subscriber import USER_BYTES
 class ClaimRules:
     """Where user and tier are found, by `auth.user_claim`, `auth.claims` and `auth.tier_names`."""
 
-    def __init__(self, auth: Auth, tiers: Mapping[str, Tier]) -> None:
-        self._user = pointer(auth.user_claim, auth.client_id)
-        self._places = [pointer(claim, auth.client_id) for claim in auth.claims]
-        self._tier_names = auth.tier_names | {name: name for name in tiers}
+    def __init__(self, issuer: TrustedIssuer, tiers: Mapping[str, Tier]) -> None:
+        self._user = pointer(issuer.user_claim, issuer.client_id)
+        self._places = [pointer(claim, issuer.client_id) for claim in issuer.claims]
+        self._tier_names = issuer.tier_names | {name: name for name in tiers}
         self._ranks = {name: tier.rank for name, tier in tiers.items()}
-        self._default_tier = auth.default_tier
+        self._default_tier = issuer.default_tier
 
     def user(self, claims: Mapping[str, Any]) -> str:
         """Returns the user's id, 1 to 255 bytes of UTF-8. Raises: `unauthenticated` if there is none."""

@@ -37,6 +37,9 @@ class ConfiguredKeys:
             raise refusal("no subscriber has this key")
         return subscriber
 
+    async def revoke(self, credential: bytes) -> None:
+        """Does nothing: a configured key is revoked in the configuration."""
+
     async def start(self) -> None:
         """Returns at once: there is nothing to fetch."""
 

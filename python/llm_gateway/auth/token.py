@@ -5,6 +5,7 @@ Source: RFC 7515, RFC 7519, RFC 8725, RFC 9068; Keycloak's `typ` claim (`Bearer`
 
 import binascii
 import re
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import jwt
@@ -13,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from llm_gateway.auth.jwk import MAX_KID_CHARACTERS, VerificationKey
 from llm_gateway.auth.refusal import refusal
-from llm_gateway.config.schema import Auth
+from llm_gateway.config.schema import TrustedIssuer
 
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 
@@ -40,9 +41,14 @@ class Header(msgspec.Struct, frozen=True):
     x5c: object | UnsetType = UNSET
 
 
+class _Payload(msgspec.Struct, frozen=True):
+    iss: str
+
+
 _FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _jws = jwt.PyJWS(algorithms=ALGORITHMS)
 _header_decoder = msgspec.json.Decoder(Header)
+_issuer_decoder = msgspec.json.Decoder(_Payload)
 
 
 def header(token: bytes) -> Header:
@@ -55,8 +61,7 @@ def header(token: bytes) -> Header:
         raise refusal("not a compact JWS")
     segment = compact[1]
     try:
-        decoded = binascii.a2b_base64(segment.translate(_FROM_URL_SAFE) + b"=" * (-len(segment) % 4))
-        found = _header_decoder.decode(decoded)
+        found = _header_decoder.decode(_decoded(segment))
     except (ValueError, RecursionError):
         raise refusal("header without alg and kid, or not JSON") from None
     if found.alg not in ALGORITHMS:
@@ -86,33 +91,60 @@ def verified_claims(token: bytes, key: VerificationKey) -> dict[str, Any]:
     return claims
 
 
-def check_claims(claims: dict[str, Any], head: Header, auth: Auth, now: float) -> float:
+def claimed_issuer(token: bytes) -> str:
+    """Returns the `iss` that the payload of a compact JWS names. Nothing is verified: it only says whose
+    keys to use.
+
+    Raises: `unauthenticated`.
+    """
+    try:
+        return _issuer_decoder.decode(_decoded(token.split(b".")[1])).iss
+    except (ValueError, RecursionError, IndexError):
+        raise refusal("payload without iss, or not JSON") from None
+
+
+def check_claims(
+    claims: dict[str, Any], head: Header, issuer: TrustedIssuer, now: float, leeway_s: float
+) -> float:
     """Returns the Unix time in seconds at which the token expires, leeway not included.
 
-    Raises: `unauthenticated` unless this is an access token of `auth.issuer` for `auth.audience`, valid now.
+    Raises: `unauthenticated` unless this is an access token of `issuer` for its audience and client, valid
+    now.
     """
-    if claims.get("iss") != auth.issuer:
+    if claims.get("iss") != issuer.issuer:
         raise refusal("another issuer")
-    if not _is_for(claims.get("aud"), auth.audience):
+    if not _is_for(claims.get("aud"), issuer.audience):
         raise refusal("another audience")
+    if not _is_issued_to(claims, {issuer.client_id, *issuer.authorized_parties}):
+        raise refusal("issued to another client; see auth.authorized_parties")
     expires_at = _time_s(claims, "exp")
     if expires_at is None:
         raise refusal("no exp")
-    if expires_at + auth.leeway_s <= now:
+    if expires_at + leeway_s <= now:
         raise refusal("expired")
     for name in ("nbf", "iat"):
         since = _time_s(claims, name)
-        if since is not None and since - auth.leeway_s > now:
+        if since is not None and since - leeway_s > now:
             raise refusal(f"{name} lies in the future")
     if not _is_access_token(claims, head):
         raise refusal("not an access token")
     return expires_at
 
 
+def _decoded(segment: bytes) -> bytes:
+    return binascii.a2b_base64(segment.translate(_FROM_URL_SAFE) + b"=" * (-len(segment) % 4))
+
+
 def _is_for(audiences: object, audience: str) -> bool:
     if isinstance(audiences, list):
         return all(isinstance(one, str) for one in audiences) and audience in audiences
     return audiences == audience
+
+
+def _is_issued_to(claims: dict[str, Any], clients: Collection[str]) -> bool:
+    """Source: OpenID Connect Core 1.0 section 2 for `azp`, RFC 9068 section 2.2 for `client_id`."""
+    named = [claims[name] for name in ("azp", "client_id") if name in claims]
+    return all(isinstance(client, str) and client in clients for client in named)
 
 
 def _is_access_token(claims: dict[str, Any], head: Header) -> bool:
