@@ -4,12 +4,21 @@ import asyncio
 
 from llm_gateway._core import Core
 from llm_gateway.asgi.app import App
-from llm_gateway.asgi.gateway import Gateway
+from llm_gateway.asgi.gateway import Gateway, SignIn
 from llm_gateway.auth import authenticator
+from llm_gateway.auth.authenticator import People
+from llm_gateway.auth.personal_keys import PersonalKeys
+from llm_gateway.auth.provider import Provider
+from llm_gateway.auth.revocations import Revocations
 from llm_gateway.config.core import core_settings
 from llm_gateway.config.schema import Settings
 from llm_gateway.errors import Fault
 from llm_gateway.policy.plan import Policy
+from llm_gateway.records import Records
+from llm_gateway.signin.device_flow import DeviceFlow
+from llm_gateway.signin.managed_settings import ManagedSettings
+from llm_gateway.signin.sessions import Sessions
+from llm_gateway.signin.telemetry import Forwarding
 
 
 def app(settings: Settings, metrics_folder: str) -> App:
@@ -26,8 +35,38 @@ def app(settings: Settings, metrics_folder: str) -> App:
             asyncio.get_running_loop(),
             Fault,
         )
-        asks = authenticator.build(settings)
-        await asks.start()
-        return Gateway(settings, asks, Policy(settings), core)
+        return await _gateway(settings, core)
 
     return App(birth)
+
+
+async def _gateway(settings: Settings, core: Core) -> Gateway:
+    people = people_of(settings, core)
+    asks = authenticator.build(settings, people)
+    sign_in = None
+    if people.provider is not None:
+        sign_in = SignIn(
+            DeviceFlow(settings.auth, people.provider, asks),
+            Sessions(settings, people.provider, asks, core),
+        )
+    telemetry = Forwarding(settings.telemetry)
+    await telemetry.start()
+    await asks.start()
+    return Gateway(
+        settings=settings,
+        authenticator=asks,
+        policy=Policy(settings),
+        core=core,
+        people=people,
+        sign_in=sign_in,
+        managed_settings=ManagedSettings(settings.tiers),
+        telemetry=telemetry,
+    )
+
+
+def people_of(settings: Settings, records: Records) -> People:
+    """What a process that has a store knows of those who sign in; nothing of it is started."""
+    revocations = Revocations(records)
+    provider = None if settings.auth.provider == "keys" else Provider(settings.auth)
+    keys = PersonalKeys(settings, records, revocations) if settings.keys.enabled else None
+    return People(provider, keys, revocations)

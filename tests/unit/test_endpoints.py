@@ -19,7 +19,23 @@ GETS: dict[bytes, Any] = {
     b"/health/ready": "ready",
     b"/metrics": "metrics",
     b"/": "page",
-    b"/style.css": "page",
+    b"/style.css": "asset",
+    b"/page.js": "asset",
+    b"/signin": "sign_in",
+    b"/signin/callback": "sign_in_callback",
+    b"/.well-known/oauth-authorization-server": "oauth_metadata",
+    b"/managed/settings": "managed_settings",
+}
+POST_VIEWS: dict[bytes, Any] = {
+    b"/oauth/device_authorization": "oauth_device",
+    b"/oauth/token": "oauth_token",
+    b"/oauth/revoke": "oauth_revoke",
+    b"/v1/metrics": "telemetry",
+    b"/v1/logs": "telemetry",
+    b"/v1/traces": "telemetry",
+    b"/signout": "sign_out",
+    b"/page/keys": "page_key_create",
+    b"/page/keys/revoke": "page_key_revoke",
 }
 
 
@@ -44,6 +60,27 @@ def test_views_answer_get_and_head_alone(path: bytes) -> None:
         assert refusal(method, path) == "method_not_allowed"
 
 
+@pytest.mark.parametrize("path", POST_VIEWS)
+def test_what_changes_something_answers_post_alone(path: bytes) -> None:
+    assert find("POST", path).view == POST_VIEWS[path]
+    for method in ("GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"):
+        assert refusal(method, path) == "method_not_allowed"
+
+
+def test_keys_are_listed_made_and_revoked() -> None:
+    assert find("GET", b"/keys").view == "keys"
+    assert find("POST", b"/keys").view == "key_create"
+    assert find("DELETE", b"/keys/abc%20") == Endpoint(None, view="key_revoke", argument="abc%20")
+    assert refusal("GET", b"/keys/abc") == "method_not_allowed"
+    assert refusal("DELETE", b"/keys") == "method_not_allowed"
+    assert refusal("DELETE", b"/keys/") == "not_found"
+
+
+def test_the_refusal_of_a_method_names_those_that_are_answered() -> None:
+    with pytest.raises(Fault, match="answers GET and POST only"):
+        find("DELETE", b"/keys")
+
+
 def test_a_model_is_named_by_the_rest_of_the_path() -> None:
     assert find("GET", b"/v1/models/a/b%20c") == Endpoint(None, view="model", argument="a/b%20c")
     assert refusal("DELETE", b"/v1/models/a") == "method_not_allowed"
@@ -66,8 +103,8 @@ def test_a_repeated_v1_counts_once_and_only_at_the_front(path: bytes, collapsed:
 
 @given(st.binary(max_size=40), st.sampled_from(["GET", "POST"]))
 def test_no_other_bytes_lead_anywhere(path: bytes, method: str) -> None:
-    known = POSTS.keys() | GETS.keys()
-    if collapse(path) not in known and not path.startswith(b"/v1/"):
+    known = {*POSTS, *GETS, *POST_VIEWS, b"/keys"}
+    if collapse(path) not in known and not path.startswith((b"/v1/", b"/keys/")):
         assert refusal(method, path) == "not_found"
 
 

@@ -8,6 +8,7 @@ from llm_gateway._core import Exchange, shape
 from llm_gateway.asgi import body, edge, endpoints, lifespan, views
 from llm_gateway.asgi.endpoints import Endpoint
 from llm_gateway.asgi.gateway import Gateway
+from llm_gateway.asgi.request import Request
 from llm_gateway.asgi.types import Answer, Receive, Scope, Send
 from llm_gateway.auth.credential import credential
 from llm_gateway.errors import Fault
@@ -68,7 +69,8 @@ async def _exchange(gateway: Gateway, exchange: Exchange, scope: Scope, receive:
 
 async def _view(gateway: Gateway, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
     try:
-        status, headers, content = await views.render(gateway, scope, endpoint)
+        request = Request(scope, receive, endpoint.argument)
+        status, headers, content = await views.render(gateway, request, endpoint)
     except Fault as fault:
         await _view_refused(fault, scope, receive, send)
     except Exception:

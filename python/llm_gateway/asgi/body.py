@@ -2,6 +2,8 @@
 
 import asyncio
 
+import msgspec
+
 from llm_gateway.asgi.types import Headers, Receive
 from llm_gateway.config.schema import Limits
 from llm_gateway.errors import Fault
@@ -20,13 +22,15 @@ def declared_length(headers: Headers) -> int | None:
     return None
 
 
-async def read(headers: Headers, receive: Receive, limits: Limits) -> bytes:
-    """The whole body.
+async def read(headers: Headers, receive: Receive, limits: Limits, most_bytes: int | None = None) -> bytes:
+    """The whole body; `most_bytes` is its limit if not `limits.body_bytes`.
 
     Raises:
-        Fault: `too_large` above `limits.body_bytes` (told before reading where the length is declared),
+        Fault: `too_large` above the limit (told before reading where the length is declared),
             `request_timeout` past the deadline, `canceled` if the client left in the middle.
     """
+    if most_bytes is not None:
+        limits = msgspec.structs.replace(limits, body_bytes=most_bytes)
     length = declared_length(headers)
     if length is not None and length > limits.body_bytes:
         raise _too_large(limits)
@@ -80,4 +84,6 @@ def _deadline_s(limits: Limits, length: int | None) -> float:
 
 
 def _too_large(limits: Limits) -> Fault:
-    return Fault("too_large", f"the body is larger than {limits.body_bytes // 2**20} MB, the limit here")
+    most = limits.body_bytes
+    size = f"{most // 2**20} MB" if most >= 2**20 else f"{most // 2**10} kB"
+    return Fault("too_large", f"the body is larger than {size}, the limit here")

@@ -24,7 +24,8 @@ async def run(birth: Birth, started: Callable[[Gateway], None], receive: Receive
     started(gateway)
     await send({"type": "lifespan.startup.complete"})
     await receive()
+    # What still asks the store goes before the core; exchanges that are ending need none of it.
+    await gateway.stop()
     # In a thread: the exchanges that are still ending need this loop.
     await asyncio.to_thread(gateway.core.stop)
-    await gateway.authenticator.stop()
     await send({"type": "lifespan.shutdown.complete"})

@@ -9,53 +9,40 @@ from urllib.parse import unquote
 
 import msgspec
 
-from llm_gateway import pages
+from llm_gateway.asgi import clients, keys, oauth, page
+from llm_gateway.asgi.answers import JSON, answer, json_answer
 from llm_gateway.asgi.endpoints import Endpoint, View
 from llm_gateway.asgi.gateway import Gateway
 from llm_gateway.asgi.readiness import StoreState, readiness
-from llm_gateway.asgi.types import Answer, Headers, Scope
+from llm_gateway.asgi.request import Request
+from llm_gateway.asgi.types import Answer, Headers
 from llm_gateway.asgi.usage import usages
 from llm_gateway.auth.credential import credential
 from llm_gateway.config.schema import Dialect
 from llm_gateway.errors import Fault
 from llm_gateway.policy.plan import ListedModel
-from llm_gateway.subscriber import Subscriber
 
-_JSON = b"application/json"
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 # When this gateway cannot know how old a model is, Anthropic's schema still wants a time.
 _CREATED_AT = "1970-01-01T00:00:00Z"
 
-Render = Callable[[Gateway, Scope, Endpoint], Awaitable[Answer]]
+Render = Callable[[Gateway, Request], Awaitable[Answer]]
 
 
-async def render(gateway: Gateway, scope: Scope, endpoint: Endpoint) -> Answer:
+async def render(gateway: Gateway, request: Request, endpoint: Endpoint) -> Answer:
     """The answer of a view.
 
     Raises:
         Fault: as the view says.
     """
     assert endpoint.view is not None  # noqa: S101 - the endpoint table has one or the other
-    return await _VIEWS[endpoint.view](gateway, scope, endpoint)
+    return await _VIEWS[endpoint.view](gateway, request)
 
 
-async def _subscriber(gateway: Gateway, scope: Scope) -> Subscriber:
-    return await gateway.authenticator.authenticate(credential(scope["headers"]))
-
-
-def _json(value: Any, status: int = 200, headers: Headers | None = None) -> Answer:
-    return _answer(msgspec.json.encode(value), _JSON, status, headers)
-
-
-def _answer(body: bytes, content_type: bytes, status: int = 200, headers: Headers | None = None) -> Answer:
-    length = str(len(body)).encode()
-    return status, [(b"content-type", content_type), (b"content-length", length), *(headers or [])], body
-
-
-async def _models(gateway: Gateway, scope: Scope, _endpoint: Endpoint) -> Answer:
-    subscriber = await _subscriber(gateway, scope)
-    body = _model_list(gateway.policy.models(subscriber.tier), _shape(scope["headers"]))
-    return _answer(body, _JSON, headers=[(b"x-gateway-tier", subscriber.tier.encode())])
+async def _models(gateway: Gateway, request: Request) -> Answer:
+    subscriber = await gateway.subscriber(request.headers)
+    body = _model_list(gateway.policy.models(subscriber.tier), _shape(request.headers))
+    return answer(body, JSON, headers=[(b"x-gateway-tier", subscriber.tier.encode())])
 
 
 @lru_cache(maxsize=64)
@@ -78,56 +65,43 @@ def _shape(headers: Headers) -> Dialect:
     return "anthropic" if any(name == b"anthropic-version" for name, _ in headers) else "openai"
 
 
-async def _model(gateway: Gateway, scope: Scope, endpoint: Endpoint) -> Answer:
-    subscriber = await _subscriber(gateway, scope)
-    wanted = unquote(endpoint.argument)
+async def _model(gateway: Gateway, request: Request) -> Answer:
+    subscriber = await gateway.subscriber(request.headers)
+    wanted = unquote(request.argument)
     for model in gateway.policy.models(subscriber.tier):
         if model.id == wanted:
-            return _json(_model_entry(model, _shape(scope["headers"])))
+            return json_answer(_model_entry(model, _shape(request.headers)))
     raise Fault("not_found", f"no such model on the {subscriber.tier} tier; GET /v1/models lists them")
 
 
-async def _quota(gateway: Gateway, scope: Scope, _endpoint: Endpoint) -> Answer:
-    subscriber = await _subscriber(gateway, scope)
+async def _quota(gateway: Gateway, request: Request) -> Answer:
+    subscriber = await gateway.subscriber(request.headers)
     counts = await gateway.core.counts(subscriber.user, gateway.policy.windows(subscriber.tier))
     windows = usages(counts)
     models = [model.id for model in gateway.policy.models(subscriber.tier)]
-    return _json({"user": subscriber.user, "tier": subscriber.tier, "windows": windows, "models": models})
+    return json_answer(
+        {"user": subscriber.user, "tier": subscriber.tier, "windows": windows, "models": models}
+    )
 
 
-async def _health(_gateway: Gateway, _scope: Scope, _endpoint: Endpoint) -> Answer:
-    return _json({"status": "ok"})
+async def _health(_gateway: Gateway, _request: Request) -> Answer:
+    return json_answer({"status": "ok"})
 
 
-async def _ready(gateway: Gateway, _scope: Scope, _endpoint: Endpoint) -> Answer:
+async def _ready(gateway: Gateway, _request: Request) -> Answer:
     store = StoreState(*await gateway.core.store_state())
     auth = gateway.authenticator.state()
     status, body = readiness(gateway.settings.tiers, store, auth, datetime.now(UTC))
-    return _json(body, status)
+    return json_answer(body, status)
 
 
-async def _metrics(gateway: Gateway, scope: Scope, _endpoint: Endpoint) -> Answer:
+async def _metrics(gateway: Gateway, request: Request) -> Answer:
     token = gateway.settings.metrics.token
-    if token is not None and not compare_digest(credential(scope["headers"]), token.encode()):
+    if token is not None and not compare_digest(credential(request.headers), token.encode()):
         raise Fault("unauthenticated", "metrics need the bearer token of `metrics.token`", should_retry=False)
     if (age_s := gateway.authenticator.jwks_age_s()) is not None:
         gateway.core.jwks_age(age_s)
-    return _answer(gateway.core.metrics(), _PROMETHEUS)
-
-
-async def _page(gateway: Gateway, scope: Scope, _endpoint: Endpoint) -> Answer:
-    found = pages.page(scope["path"], gateway.settings.server.public_url or _own_url(scope))
-    if found is None:
-        raise Fault("not_found", "no such page")
-    return found
-
-
-def _own_url(scope: Scope) -> str:
-    """The address the browser used, as far as it can be believed: only shown back to the one who sent it."""
-    for name, value in scope["headers"]:
-        if name == b"host":
-            return f"{scope['scheme']}://{value.decode('latin-1')}"
-    return "http://localhost:8000"
+    return answer(gateway.core.metrics(), _PROMETHEUS)
 
 
 _VIEWS: dict[View, Render] = {
@@ -137,5 +111,20 @@ _VIEWS: dict[View, Render] = {
     "health": _health,
     "ready": _ready,
     "metrics": _metrics,
-    "page": _page,
+    "page": page.page,
+    "asset": page.asset,
+    "sign_in": page.sign_in,
+    "sign_in_callback": page.sign_in_callback,
+    "sign_out": page.sign_out,
+    "page_key_create": page.create_key,
+    "page_key_revoke": page.revoke_key,
+    "oauth_metadata": oauth.metadata,
+    "oauth_device": oauth.device_authorization,
+    "oauth_token": oauth.token,
+    "oauth_revoke": oauth.revoke,
+    "managed_settings": clients.managed_settings,
+    "telemetry": clients.telemetry,
+    "keys": keys.listed,
+    "key_create": keys.create,
+    "key_revoke": keys.revoke,
 }
