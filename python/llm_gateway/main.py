@@ -5,9 +5,8 @@ import asyncio
 from llm_gateway._core import Core
 from llm_gateway.asgi.app import App
 from llm_gateway.asgi.gateway import Gateway, SignIn
-from llm_gateway.auth import authenticator
+from llm_gateway.auth import authenticator, personal_keys
 from llm_gateway.auth.authenticator import People
-from llm_gateway.auth.personal_keys import PersonalKeys
 from llm_gateway.auth.provider import Provider
 from llm_gateway.auth.revocations import Revocations
 from llm_gateway.config.core import core_settings
@@ -15,6 +14,7 @@ from llm_gateway.config.schema import Settings
 from llm_gateway.errors import Fault
 from llm_gateway.policy.plan import Policy
 from llm_gateway.records import Records
+from llm_gateway.signin.code_flow import CodeFlow
 from llm_gateway.signin.device_flow import DeviceFlow
 from llm_gateway.signin.managed_settings import ManagedSettings
 from llm_gateway.signin.sessions import Sessions
@@ -47,7 +47,8 @@ async def _gateway(settings: Settings, core: Core) -> Gateway:
     if people.provider is not None:
         sign_in = SignIn(
             DeviceFlow(settings.auth, people.provider, asks),
-            Sessions(settings, people.provider, asks, core),
+            CodeFlow(settings.auth, people.provider),
+            Sessions(settings, people.provider, core),
         )
     telemetry = Forwarding(settings.telemetry)
     await telemetry.start()
@@ -68,5 +69,5 @@ def people_of(settings: Settings, records: Records) -> People:
     """What a process that has a store knows of those who sign in; nothing of it is started."""
     revocations = Revocations(records)
     provider = None if settings.auth.provider == "keys" else Provider(settings.auth)
-    keys = PersonalKeys(settings, records, revocations) if settings.keys.enabled else None
+    keys = personal_keys.build(settings, records, revocations, provider)
     return People(provider, keys, revocations)

@@ -133,6 +133,19 @@ class Keycloak:
         roles = [self.admin("GET", f"/clients/{client['id']}/roles/{name}").json()]
         self.admin("POST", f"/users/{user_id}/role-mappings/clients/{client['id']}", json=roles)
 
+    @contextmanager
+    def client_attributes(self, client_id: str, attributes: dict[str, str]) -> Iterator[None]:
+        """Within it, a client has these attributes beside its own."""
+        (before,) = self.admin("GET", "/clients", params={"clientId": client_id}).json()
+        path = f"/clients/{before['id']}"
+        self.admin("PUT", path, json={**before, "attributes": {**before["attributes"], **attributes}})
+        try:
+            yield
+        finally:
+            # An attribute that is not named stays; one that is empty goes.
+            cleared = dict.fromkeys(attributes, "")
+            self.admin("PUT", path, json={**before, "attributes": {**cleared, **before["attributes"]}})
+
     def user_id(self, user: str) -> str:
         """Returns the `sub` that the user's tokens carry."""
         found = self.admin("GET", "/users", params={"username": user, "exact": "true"}).json()

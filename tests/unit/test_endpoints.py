@@ -20,6 +20,7 @@ GETS: dict[bytes, Any] = {
     b"/metrics": "metrics",
     b"/": "page",
     b"/style.css": "asset",
+    b"/icon.svg": "asset",
     b"/page.js": "asset",
     b"/signin": "sign_in",
     b"/signin/callback": "sign_in_callback",

@@ -13,7 +13,11 @@ FORM = (b"content-type", b"application/x-www-form-urlencoded")
 
 
 def request(
-    body: bytes = b"", *headers: tuple[bytes, bytes], query: bytes = b"", client: str = "10.1.2.3"
+    body: bytes = b"",
+    *headers: tuple[bytes, bytes],
+    query: bytes = b"",
+    client: str = "10.1.2.3",
+    server: Server | None = None,
 ) -> Request:
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
@@ -25,7 +29,7 @@ def request(
         "query_string": query,
         "client": (client, 4711),
     }
-    return Request(scope, receive)
+    return Request(scope, receive, server or Server())
 
 
 async def refusal(of: Request) -> str:
@@ -65,26 +69,59 @@ FORWARDED = [(b"x-forwarded-host", b"public.example"), (b"x-forwarded-proto", b"
 
 def test_the_configured_address_beats_all_others() -> None:
     server = Server(public_url="https://llm.example", trusted_proxies=("10.0.0.0/8",))
-    assert request(b"", HOST, *FORWARDED).base_url(server) == "https://llm.example"
+    assert request(b"", HOST, *FORWARDED, server=server).base_url() == "https://llm.example"
 
 
 def test_the_address_is_the_one_that_was_asked_for() -> None:
-    assert request(b"", HOST).base_url(Server()) == "http://gateway.example:8443"
-    assert request().base_url(Server()) == "http://localhost:8000"
+    assert request(b"", HOST).base_url() == "http://gateway.example:8443"
+    assert request().base_url() == "http://localhost:8000"
 
 
 @pytest.mark.parametrize("networks", [(), ("192.168.0.0/16",), ("10.1.2.4",)])
 def test_a_stranger_cannot_say_what_the_address_is(networks: tuple[str, ...]) -> None:
-    asked = request(b"", HOST, *FORWARDED)
-    assert asked.base_url(Server(trusted_proxies=networks)) == "http://gateway.example:8443"
+    asked = request(b"", HOST, *FORWARDED, server=Server(trusted_proxies=networks))
+    assert asked.base_url() == "http://gateway.example:8443"
 
 
 @pytest.mark.parametrize("networks", [("10.0.0.0/8",), ("192.168.0.0/16", "10.1.2.3")])
 def test_a_trusted_proxy_says_what_the_address_is(networks: tuple[str, ...]) -> None:
-    asked = request(b"", HOST, *FORWARDED)
-    assert asked.base_url(Server(trusted_proxies=networks)) == "https://public.example"
+    asked = request(b"", HOST, *FORWARDED, server=Server(trusted_proxies=networks))
+    assert asked.base_url() == "https://public.example"
 
 
 def test_a_trusted_proxy_can_name_no_other_scheme() -> None:
-    asked = request(b"", HOST, (b"x-forwarded-proto", b"javascript"))
-    assert asked.base_url(Server(trusted_proxies=("10.0.0.0/8",))) == "http://gateway.example:8443"
+    server = Server(trusted_proxies=("10.0.0.0/8",))
+    asked = request(b"", HOST, (b"x-forwarded-proto", b"javascript"), server=server)
+    assert asked.base_url() == "http://gateway.example:8443"
+
+
+def cookies(asked: Request, sent: str) -> Request:
+    return Request(
+        {**asked.scope, "headers": [*asked.headers, (b"cookie", sent.encode())]}, asked.receive, asked.server
+    )
+
+
+def test_a_cookie_comes_back_as_it_was_set() -> None:
+    for server in (Server(), Server(public_url="https://llm.example")):
+        asked = request(b"", HOST, server=server)
+        name, value = asked.set_cookie("session", "a.b-c_d", 60)
+        pair = value.decode().partition(";")[0]
+        assert name == b"set-cookie"
+        assert cookies(asked, f"other=1; {pair}; session2=x").cookie("session") == "a.b-c_d"
+        assert cookies(asked, "other=1; xsession=2").cookie("session") is None
+        assert asked.cookie("session") is None
+
+
+def test_a_cookie_is_for_this_host_this_site_and_no_script() -> None:
+    encrypted = request(b"", HOST, server=Server(public_url="https://llm.example"))
+    value = encrypted.set_cookie("session", "x", 60)[1]
+    assert value == b"__Host-session=x; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure"
+    # Without TLS there is neither the prefix nor the promise.
+    assert request(b"", HOST).set_cookie("session", "", 0)[1] == (
+        b"session=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
+    )
+
+
+def test_a_cookie_of_a_connection_in_clear_is_none_where_there_is_tls() -> None:
+    encrypted = request(b"", HOST, server=Server(public_url="https://llm.example"))
+    assert cookies(encrypted, "session=x").cookie("session") is None

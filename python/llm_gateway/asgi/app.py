@@ -69,7 +69,7 @@ async def _exchange(gateway: Gateway, exchange: Exchange, scope: Scope, receive:
 
 async def _view(gateway: Gateway, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
     try:
-        request = Request(scope, receive, endpoint.argument)
+        request = Request(scope, receive, gateway.settings.server, endpoint.argument)
         status, headers, content = await views.render(gateway, request, endpoint)
     except Fault as fault:
         await _view_refused(fault, scope, receive, send)

@@ -68,6 +68,7 @@ _ENDPOINTS: dict[bytes, dict[str, Endpoint]] = {
     # The subscriber's page.
     b"/": {"GET": _view("page")},
     b"/style.css": {"GET": _view("asset", "style.css")},
+    b"/icon.svg": {"GET": _view("asset", "icon.svg")},
     b"/page.js": {"GET": _view("asset", "page.js")},
     b"/signin": {"GET": _view("sign_in")},
     b"/signin/callback": {"GET": _view("sign_in_callback")},

@@ -8,6 +8,7 @@ from llm_gateway.auth.authenticator import Authenticator, People
 from llm_gateway.auth.credential import credential
 from llm_gateway.config.schema import Settings
 from llm_gateway.policy.plan import Policy
+from llm_gateway.signin.code_flow import CodeFlow
 from llm_gateway.signin.device_flow import DeviceFlow
 from llm_gateway.signin.managed_settings import ManagedSettings
 from llm_gateway.signin.sessions import Sessions
@@ -19,6 +20,7 @@ class SignIn(NamedTuple):
     """How people sign in; there is none where subscribers are configured."""
 
     device_flow: DeviceFlow
+    code_flow: CodeFlow
     sessions: Sessions
 
 

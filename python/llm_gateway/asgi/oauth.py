@@ -54,7 +54,7 @@ def _in_oauth_words(view: View) -> View:
 @_in_oauth_words
 async def metadata(gateway: Gateway, request: Request) -> Answer:
     """The authorization server metadata."""
-    found = _device_flow(gateway).metadata(request.base_url(gateway.settings.server))
+    found = _device_flow(gateway).metadata(request.base_url())
     return json_answer(found, headers=_UNKEPT)
 
 

@@ -18,6 +18,7 @@ class Request(NamedTuple):
 
     scope: Scope
     receive: Receive
+    server: Server
     argument: str = ""
 
     @property
@@ -29,6 +30,25 @@ class Request(NamedTuple):
     def header(self, name: bytes) -> bytes | None:
         """Returns the first value of a header, or None."""
         return next((value for key, value in self.headers if key == name), None)
+
+    def cookie(self, name: str) -> str | None:
+        """Returns what `set_cookie` gave this browser under that name, or None."""
+        wanted = self._cookie_name(name)
+        for pair in (self.header(b"cookie") or b"").decode("latin-1").split(";"):
+            found, is_pair, value = pair.strip().partition("=")
+            if is_pair and found == wanted:
+                return value
+        return None
+
+    def set_cookie(self, name: str, value: str, life_s: int) -> tuple[bytes, bytes]:
+        """Returns the header that gives this browser a cookie, or with 0 seconds takes it away.
+
+        No script can read it, no other site's form sends it, and over TLS no other host can have set it.
+        Source: RFC 6265bis section 4.1.3.2.
+        """
+        secure = "; Secure" if self._is_encrypted() else ""
+        text = f"{self._cookie_name(name)}={value}; Path=/; Max-Age={life_s}; HttpOnly; SameSite=Lax{secure}"
+        return b"set-cookie", text.encode()
 
     def query(self) -> dict[str, str]:
         """Returns the query's parameters; of several of one name the last."""
@@ -59,27 +79,33 @@ class Request(NamedTuple):
             raise Fault("invalid_request", "a field of the form is there twice; send it once")
         return dict(fields)
 
-    def base_url(self, server: Server) -> str:
+    def base_url(self) -> str:
         """Returns the gateway's own address as this client sees it, without a closing slash.
 
         Without `server.public_url` that is the host it asked for, or the one that a trusted proxy names:
         good for what is shown to the client itself, and nothing else.
         """
-        if server.public_url is not None:
-            return server.public_url
+        if self.server.public_url is not None:
+            return self.server.public_url
         host, scheme = self.header(b"host"), str(self.scope["scheme"])
-        if self._is_from_trusted_proxy(server):
+        if self._is_from_trusted_proxy():
             host = self.header(b"x-forwarded-host") or host
             told = (self.header(b"x-forwarded-proto") or b"").decode("latin-1").lower()
             scheme = told if told in ("http", "https") else scheme
         return f"{scheme}://{(host or b'localhost:8000').decode('latin-1')}"
 
-    def _is_from_trusted_proxy(self, server: Server) -> bool:
+    def _cookie_name(self, name: str) -> str:
+        return f"__Host-{name}" if self._is_encrypted() else name
+
+    def _is_encrypted(self) -> bool:
+        return self.base_url().startswith("https://")
+
+    def _is_from_trusted_proxy(self) -> bool:
         client = self.scope.get("client")
-        if not server.trusted_proxies or not client:
+        if not self.server.trusted_proxies or not client:
             return False
         try:
             address = ipaddress.ip_address(client[0])
         except ValueError:
             return False
-        return any(address in ipaddress.ip_network(network) for network in server.trusted_proxies)
+        return any(address in ipaddress.ip_network(network) for network in self.server.trusted_proxies)

@@ -1,39 +1,65 @@
-"""The page a browser sees at `/`: how to connect. Static, without scripts and without a third party."""
+"""The pages that a browser sees: templates and files, without scripts in them and without a third party."""
 
+from collections.abc import Mapping
 from functools import cache
-from html import escape
 from importlib.resources import files
+from typing import Any
 
-_EXAMPLE_URL = "https://gateway.example"
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
 _KINDS = {
-    "/": ("index.html", b"text/html; charset=utf-8"),
-    "/style.css": ("style.css", b"text/css; charset=utf-8"),
+    "icon.svg": b"image/svg+xml",
+    "page.js": b"text/javascript; charset=utf-8",
+    "style.css": b"text/css; charset=utf-8",
 }
+
+# `form-action` also holds for where a form's answer redirects to: signing out goes on to the provider.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; base-uri 'none'; "
+    "form-action 'self'{targets}; frame-ancestors 'none'"
+)
 _HEADERS = [
-    (b"cache-control", b"no-cache"),
-    (
-        b"content-security-policy",
-        b"default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
-        b"frame-ancestors 'none'",
-    ),
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    # Not `no-referrer`: browsers would send forms with the origin `null`, which tells nothing.
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 ]
+_ENVIRONMENT = Environment(
+    loader=PackageLoader(__name__, "."),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+Page = tuple[list[tuple[bytes, bytes]], bytes]
 
 
-def page(path: str, base_url: str) -> tuple[int, list[tuple[bytes, bytes]], bytes] | None:
-    """Status, headers and body for `/` and `/style.css`, or None for a path that is no page.
+def render(
+    template: str, values: Mapping[str, Any], *, is_personal: bool, form_targets: tuple[str, ...] = ()
+) -> Page:
+    """Headers and body of a page with `values` filled in; the length is not among the headers.
 
-    `base_url` is the gateway's own address as clients see it, without `/v1` and without a closing slash.
+    What is personal is kept nowhere. `form_targets` are origins that a form's answer may redirect to.
     """
-    if path not in _KINDS:
-        return None
-    name, content_type = _KINDS[path]
-    body = _text(name).replace(_EXAMPLE_URL, escape(base_url)).encode()
-    length = (b"content-length", str(len(body)).encode())
-    return 200, [(b"content-type", content_type), length, *_HEADERS], body
+    body = _ENVIRONMENT.get_template(template).render(values).encode()
+    targets = "".join(f" {target}" for target in form_targets)
+    headers = [
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"cache-control", b"no-store" if is_personal else b"no-cache"),
+        (b"content-security-policy", _POLICY.format(targets=targets).encode()),
+        *_HEADERS,
+    ]
+    return headers, body
+
+
+def asset(name: str) -> Page:
+    """Headers and body of a file that pages need. Raises: KeyError if there is none of that name."""
+    kind = _KINDS[name]
+    return [(b"content-type", kind), (b"cache-control", b"no-cache"), *_HEADERS], _content(name)
 
 
 @cache
-def _text(name: str) -> str:
-    return (files(__name__) / name).read_text("utf-8")
+def _content(name: str) -> bytes:
+    return (files(__name__) / name).read_bytes()
