@@ -134,8 +134,9 @@ class Core:
         """As `llm_gateway.records.Records`. A lost answer is asked for again unless `when` is `absent`.
 
         Raises:
-            ValueError: for a shelf or a name that is not 1 to 512 bytes, a value above 64 KiB, a negative life.
-            Fault: `overloaded` if the store does not answer, when it may have been put all the same (when awaited).
+            ValueError: for a shelf or a name that is not 1 to 512 bytes, a value above 64 KiB, a negative
+            life. Fault: `overloaded` if the store does not answer, when it may have been put all the same
+            (when awaited).
         """
     def record_get(self, shelf: str, name: str) -> Future[bytes | None]:
         """As `llm_gateway.records.Records`.

@@ -110,6 +110,8 @@ class AllCredentials:
 
     async def stop(self) -> None:
         """Returns when its connections and tasks are closed."""
+        if self._people.keys is not None:
+            await self._people.keys.stop()
         await self._issued.stop()
         await self._people.revocations.stop()
 

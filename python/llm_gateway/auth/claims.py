@@ -1,7 +1,7 @@
 """What the claims of a verified token say about its owner: user and tier; pure."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from llm_gateway.auth.refusal import refusal
 from llm_gateway.config.schema import Tier, TrustedIssuer
@@ -9,11 +9,19 @@ from llm_gateway.errors import Fault
 from llm_gateway.subscriber import USER_BYTES
 
 
+class Finding(NamedTuple):
+    """What stands at `place`, which may hold a tier: each name found there, and the tier it means, if any."""
+
+    place: str
+    names: list[tuple[str, str | None]]
+
+
 class ClaimRules:
     """Where user and tier are found, by `auth.user_claim`, `auth.claims` and `auth.tier_names`."""
 
     def __init__(self, issuer: TrustedIssuer, tiers: Mapping[str, Tier]) -> None:
         self._user = pointer(issuer.user_claim, issuer.client_id)
+        self._claims = issuer.claims
         self._places = [pointer(claim, issuer.client_id) for claim in issuer.claims]
         self._tier_names = issuer.tier_names | {name: name for name in tiers}
         self._ranks = {name: tier.rank for name, tier in tiers.items()}
@@ -38,16 +46,31 @@ class ClaimRules:
             raise Fault("forbidden", "no subscription; ask your administrator for a tier", should_retry=False)
         return self._default_tier
 
+    def explained(self, claims: Mapping[str, Any]) -> list[Finding]:
+        """Returns what `tier` finds at each of the places, in their order."""
+        return [
+            Finding(
+                text,
+                [(name, tier if (tier := self._tier_named(name)) in self._ranks else None) for name in names],
+            )
+            for text, place in zip(self._claims, self._places, strict=True)
+            for names in [list(_names(claims, place))]
+        ]
+
     def _names(self, claims: Mapping[str, Any]) -> Iterator[str]:
         for place in self._places:
-            value = lookup(claims, place)
-            for name in value if isinstance(value, list) else [value]:
-                if isinstance(name, str):
-                    yield name
+            yield from _names(claims, place)
 
     def _tier_named(self, name: str) -> str:
         # Keycloak writes a group as its path: `/pro` is the group `pro`.
         return self._tier_names.get(name) or self._tier_names.get(name.removeprefix("/"), "")
+
+
+def _names(claims: Mapping[str, Any], place: tuple[str, ...]) -> Iterator[str]:
+    value = lookup(claims, place)
+    for name in value if isinstance(value, list) else [value]:
+        if isinstance(name, str):
+            yield name
 
 
 def pointer(text: str, client_id: str) -> tuple[str, ...]:

@@ -54,8 +54,8 @@ def check_keys(keys: PersonalKeys, mistakes: Mistakes) -> None:
     """Peppers cannot be guessed, and a key may live as long as it does by default."""
     if keys.pepper is not None and any(len(one) < _PEPPER_CHARACTERS for one in peppers(keys)):
         text = (
-            f"expected {_PEPPER_CHARACTERS} characters or more in each, found fewer (hidden); "
-            "make one with `openssl rand -hex 32`"
+            f"expected {_PEPPER_CHARACTERS} characters or more in each of those between commas, found fewer "
+            "(hidden); make one with `openssl rand -hex 32`"
         )
         mistakes.append((("keys", "pepper"), text))
     if keys.default_days > keys.max_days:
