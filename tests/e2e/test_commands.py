@@ -67,10 +67,15 @@ def test_check_names_all_that_works(
     assert rows == {
         "settings": ("✓", "ok"),
         "auth": ("✓", f"ok ({keycloak.issuer})"),
+        "sign-in": ("✓", "not in use: the provider wants the client's secret; set OIDC_CLIENT_SECRET"),
         "quota store": ("✓", "ok"),
         "upstream internal": ("✓", f"ok ({upstream.url})"),
         "upstream anthropic": ("✓", f"ok ({upstream.url})"),
         "upstream openai": ("✓", f"ok ({upstream.url})"),
+        "personal keys": (
+            "✓",
+            "not in use: with Redis they need LLM_GATEWAY_KEY_PEPPER; make one with `openssl rand -hex 32`",
+        ),
     }
     assert status == 0
 
@@ -97,6 +102,8 @@ def test_check_names_an_issuer_that_is_down(upstream: ScriptedUpstream, tmp_path
     auth = {"provider": "keycloak", "issuer": issuer}
     rows, status = check(tmp_path, settings(upstream.url, auth=auth))
     assert rows.pop("auth") == ("✗", f"jwks unavailable ({issuer})")
+    mark, words = rows.pop("sign-in")
+    assert (mark, words.startswith("the provider's discovery document cannot be used")) == ("✗", True)
     assert {mark for mark, _ in rows.values()} == {"✓"}
     assert status == 1
 

@@ -20,12 +20,14 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 REALM = "ai-hub"
+# The realm of deploy/keycloak/realm.json, and the gateway that it is for.
+DEPLOYED_REALM, DEPLOYED_GATEWAY = "deployed", "https://gateway.example"
 SECRETS = {
     "llm-gateway": "gateway-test-secret",
     "other-app": "other-test-secret",
     "short-lived": "short-test-secret",
 }
-_ADMIN = {"username": "admin", "password": "admin-test-password"}
+ADMIN = {"username": "admin", "password": "admin-test-password"}
 _TOOLS_MISSING = 3
 _START_LIMIT_S = 180.0
 _STOP_LIMIT_S = 20.0
@@ -186,7 +188,7 @@ class Keycloak:
         """Returns the answer of the realm's admin API; raises for a status of 400 and above."""
         answer = self._http.post(
             "/realms/master/protocol/openid-connect/token",
-            data={"grant_type": "password", "client_id": "admin-cli", **_ADMIN},
+            data={"grant_type": "password", "client_id": "admin-cli", **ADMIN},
         )
         answer.raise_for_status()
         headers = {"authorization": f"Bearer {answer.json()['access_token']}"}
@@ -229,6 +231,7 @@ def _home(server: Path, home: Path) -> Path:
     (home / "themes").mkdir()
     (home / "data" / "import").mkdir(parents=True)
     shutil.copy(ROOT / "tests" / "fixtures" / f"realm-{REALM}.json", home / "data" / "import")
+    shutil.copy(ROOT / "deploy" / "keycloak" / "realm.json", home / "data" / "import")
     return home
 
 
@@ -238,8 +241,11 @@ def _launch(home: Path, port: int) -> subprocess.Popen[bytes]:
     command += [f"--hostname=http://127.0.0.1:{port}"]
     environment = {
         **os.environ,
-        "KC_BOOTSTRAP_ADMIN_USERNAME": _ADMIN["username"],
-        "KC_BOOTSTRAP_ADMIN_PASSWORD": _ADMIN["password"],
+        # What deploy/keycloak/realm.json is filled in with.
+        "KEYCLOAK_REALM": DEPLOYED_REALM,
+        "LLM_GATEWAY_PUBLIC_URL": DEPLOYED_GATEWAY,
+        "KC_BOOTSTRAP_ADMIN_USERNAME": ADMIN["username"],
+        "KC_BOOTSTRAP_ADMIN_PASSWORD": ADMIN["password"],
         # A short life gains nothing from the optimising compiler, which competes with the tests for the CPU.
         "JAVA_OPTS_APPEND": "-XX:TieredStopAtLevel=1",
     }

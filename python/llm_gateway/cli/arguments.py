@@ -7,7 +7,7 @@ from typing import get_args
 import msgspec
 
 from llm_gateway import __version__
-from llm_gateway.cli import console
+from llm_gateway.cli import check_arguments, console, keycloak_arguments, keys_arguments, subscriber_arguments
 from llm_gateway.config import load
 from llm_gateway.config.convert import Mistakes, convert
 from llm_gateway.config.document import dotted
@@ -37,9 +37,7 @@ def parse(words: list[str]) -> Command:
     demo.add_argument("--port", type=int, default=8000, help="port to listen on (default: 8000)")
     demo.set_defaults(run=_demo)
 
-    check = commands.add_parser("check", help="validate the settings and reach every backend")
-    _config(check)
-    check.set_defaults(run=_check)
+    check_arguments.add(commands)
 
     explain = commands.add_parser("explain", help="show which model a tier gets for a name, and why")
     _config(explain)
@@ -49,6 +47,9 @@ def parse(words: list[str]) -> Command:
     explain.set_defaults(run=_explain)
 
     _quota(commands.add_parser("quota", help="show or set what a user has used"))
+
+    for family in (keys_arguments, keycloak_arguments, subscriber_arguments):
+        family.add(commands)
 
     arguments = parser.parse_args(words)
     return lambda: arguments.run(arguments)
@@ -107,12 +108,6 @@ def _demo(arguments: Namespace) -> int:
     from llm_gateway.cli import demo
 
     return demo.run(arguments.port)
-
-
-def _check(arguments: Namespace) -> int:
-    from llm_gateway.cli import check
-
-    return check.run(load.from_process(arguments.config))
 
 
 def _explain(arguments: Namespace) -> int:

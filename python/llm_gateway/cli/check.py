@@ -3,13 +3,13 @@
 import asyncio
 import ssl
 from contextlib import AsyncExitStack
-from typing import NamedTuple
 
 import httpx
 
 from llm_gateway._core import Core
 from llm_gateway.auth import authenticator
-from llm_gateway.cli import console
+from llm_gateway.cli import check_sign_in, console
+from llm_gateway.cli.check_state import OK, State
 from llm_gateway.cli.core import opened
 from llm_gateway.config import folders
 from llm_gateway.config.defaults import KEYED_UPSTREAMS
@@ -19,19 +19,9 @@ from llm_gateway.errors import Fault
 _TIMEOUT_S = 5.0
 
 
-class _State(NamedTuple):
-    """Whether nothing is wrong, and a word for people."""
-
-    well: bool
-    text: str
-
-
-_OK = _State(True, "ok")
-
-
 def run(settings: Settings) -> int:
     """Prints a line per dependency; 0 if all that is in use answers, 1 if one does not."""
-    rows = [("settings", _OK), *asyncio.run(_states(settings))]
+    rows = [("settings", OK), *asyncio.run(_states(settings))]
     width = max(len(name) for name, _ in rows)
     for name, state in rows:
         mark = console.good("✓") if state.well else console.bad("✗")
@@ -39,20 +29,27 @@ def run(settings: Settings) -> int:
     return 0 if all(state.well for _, state in rows) else 1
 
 
-async def _states(settings: Settings) -> list[tuple[str, _State]]:
-    names = ["auth", "quota store", *(f"upstream {name}" for name in settings.upstreams)]
+async def _states(settings: Settings) -> list[tuple[str, State]]:
     async with AsyncExitStack() as stack:
         core: Core | Fault
         try:
             core = await stack.enter_async_context(opened(settings))
         except Fault as fault:
             core = fault
-        upstreams = (_upstream(name, upstream, core) for name, upstream in settings.upstreams.items())
-        states = await asyncio.gather(_auth(settings), _store(settings, core), *upstreams)
-    return list(zip(names, states, strict=True))
+        asked = {"auth": _auth(settings)}
+        if settings.auth.provider != "keys":
+            asked["sign-in"] = check_sign_in.sign_in(settings.auth)
+        asked["quota store"] = _store(settings, core)
+        if settings.telemetry.url is not None:
+            asked["telemetry"] = check_sign_in.telemetry(settings.telemetry)
+        for name, upstream in settings.upstreams.items():
+            asked[f"upstream {name}"] = _upstream(name, upstream, core)
+        states = await asyncio.gather(*asked.values())
+    keys = ("personal keys", check_sign_in.personal_keys(settings))
+    return [*zip(asked, states, strict=True), keys]
 
 
-async def _auth(settings: Settings) -> _State:
+async def _auth(settings: Settings) -> State:
     asks = authenticator.build(settings)
     await asks.start()
     try:
@@ -60,40 +57,38 @@ async def _auth(settings: Settings) -> _State:
     finally:
         await asks.stop()
     where = f" ({settings.auth.issuer})" if settings.auth.provider != "keys" else ""
-    return _State(state == "ok", state + where)
+    return State(state == "ok", state + where)
 
 
-async def _store(settings: Settings, core: Core | Fault) -> _State:
+async def _store(settings: Settings, core: Core | Fault) -> State:
     if isinstance(core, Fault):
-        return _State(False, core.message)
+        return State(False, core.message)
     text, *_ = await core.store_state()
     problem = folders.problem_with(folders.journal(settings))
     if text != "ok" or problem is None:
-        return _State(text == "ok", text)
+        return State(text == "ok", text)
     advice = "set LLM_GATEWAY_DATA_DIR to a folder that may be written"
-    return _State(
-        True, f"ok, but what waits for it while it is down is not kept on disk: {problem}; {advice}"
-    )
+    return State(True, f"ok, but what waits for it while it is down is not kept on disk: {problem}; {advice}")
 
 
-async def _upstream(name: str, upstream: Upstream, core: Core | Fault) -> _State:
+async def _upstream(name: str, upstream: Upstream, core: Core | Fault) -> State:
     if name in KEYED_UPSTREAMS and not upstream.api_key:
-        return _State(True, "not in use: it has no key, and its models are not offered")
+        return State(True, "not in use: it has no key, and its models are not offered")
     problems = [problem for url in upstream.urls if (problem := await _problem(url, upstream))]
     if problems:
-        return _State(False, "; ".join(problems))
+        return State(False, "; ".join(problems))
     well = f"ok ({', '.join(upstream.urls)})"
-    return await _spoken(name, core, well) if upstream.apis == "auto" else _State(True, well)
+    return await _spoken(name, core, well) if upstream.apis == "auto" else State(True, well)
 
 
-async def _spoken(name: str, core: Core | Fault, well: str) -> _State:
+async def _spoken(name: str, core: Core | Fault, well: str) -> State:
     """What an upstream says that it speaks."""
     try:
         if isinstance(core, Fault):
             raise core
-        return _State(True, f"{well}: speaks {await core.probe(name)}")
+        return State(True, f"{well}: speaks {await core.probe(name)}")
     except Fault as fault:
-        return _State(False, fault.message)
+        return State(False, fault.message)
 
 
 async def _problem(url: str, upstream: Upstream) -> str | None:
