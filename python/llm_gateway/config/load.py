@@ -6,6 +6,7 @@ This is the only module that reads the process's environment.
 import os
 from collections.abc import Mapping
 from operator import itemgetter
+from pathlib import Path
 
 from llm_gateway.config import defaults, environment
 from llm_gateway.config.assembly import Assembly
@@ -29,6 +30,21 @@ def is_set(*names: str) -> bool:
 def data_dir() -> str:
     """The data folder of this process's environment."""
     return os.environ.get("LLM_GATEWAY_DATA_DIR") or defaults.DATA_DIR
+
+
+def personal_folder() -> Path:
+    """Where a person's own things of this program are. Source: XDG Base Directory Specification 0.8."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "llm-gateway"
+
+
+def claude_folder() -> Path:
+    """Where Claude Code has a person's settings."""
+    return Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude")
+
+
+def gateway_url() -> str | None:
+    """The gateway that a person's commands ask if none is named, from this process's environment."""
+    return os.environ.get("LLM_GATEWAY_URL") or None
 
 
 def load(environ: Mapping[str, str], config_file: str | None = None) -> Settings:

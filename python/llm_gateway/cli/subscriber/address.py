@@ -1,0 +1,40 @@
+"""The gateway's address, as a person writes it."""
+
+import ipaddress
+from argparse import ArgumentTypeError
+from urllib.parse import urlsplit, urlunsplit
+
+
+def gateway_url(text: str) -> str:
+    """Returns the base URL without `/v1` and closing slash, the host in lower case.
+
+    Raises: ArgumentTypeError for anything but https, or http to this machine itself: a token would be
+    readable on the way.
+    """
+    try:
+        parts = urlsplit(text.strip())
+        port = parts.port
+    except ValueError:
+        raise ArgumentTypeError("expected a URL like https://gateway.example") from None
+    host = parts.hostname
+    has_more = parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme not in ("http", "https") or not host or has_more:
+        raise ArgumentTypeError("expected a URL like https://gateway.example")
+    if parts.scheme == "http" and not _is_this_machine(host):
+        raise ArgumentTypeError(f"http would show your token to others on the way to {host}; use https")
+    shown = f"[{host}]" if ":" in host else host
+    place = shown if port is None else f"{shown}:{port}"
+    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+    return urlunsplit((parts.scheme, place, path, "", ""))
+
+
+def same_origin(url: object, base_url: str) -> bool:
+    """Whether `url` is one of the gateway's own."""
+    return isinstance(url, str) and urlsplit(url)[:2] == urlsplit(base_url)[:2]
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
