@@ -1,4 +1,4 @@
-"""A person's browser at Keycloak's device page, without a browser: the pages' own forms, filled in by HTTP."""
+"""A person at Keycloak's device page, without a browser: the pages' own forms, filled in over HTTP."""
 
 from html.parser import HTMLParser
 from typing import Self

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from llm_gateway._core import shape
 from llm_gateway.auth import known_keys, personal_keys
 from llm_gateway.auth.personal_key_text import new
 from llm_gateway.auth.personal_keys import PersonalKeys
@@ -165,16 +166,16 @@ async def test_unknown_expired_and_revoked_keys_are_refused_in_the_same_words(
     await worker.authenticate(expired.encode())
     await worker.revoke("alice", record.id)
     tomorrow = time.time() + 86_401
-    faults = []
+    answers = []
     for key in (new(), revoked, expired):
         if key == expired:
             monkeypatch.setattr(time, "time", lambda: tomorrow)
         with pytest.raises(Fault) as caught:
             await worker.authenticate(key.encode())
-        faults.append(vars(caught.value))
+        assert caught.value.message == MESSAGE
+        answers.append([shape(caught.value, dialect, "req_1") for dialect in ("anthropic", "openai")])
 
-    assert faults[0]["message"] == MESSAGE
-    assert faults[0] == faults[1] == faults[2]
+    assert answers[0] == answers[1] == answers[2]
 
 
 async def test_a_revoked_key_is_refused_here_at_once_and_elsewhere_within_a_second(

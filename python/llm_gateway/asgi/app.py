@@ -34,7 +34,7 @@ class App:
         try:
             endpoint = endpoints.find(scope["method"], scope["raw_path"])
         except Fault as fault:
-            await _view_refused(fault, scope, receive, send)
+            await _view_refused(fault, scope, body.Counted(receive), send)
             return
         if endpoint.operation is not None:
             await _exchange(gateway, gateway.core.begin(endpoint.operation), scope, receive, send)
@@ -68,23 +68,25 @@ async def _exchange(gateway: Gateway, exchange: Exchange, scope: Scope, receive:
 
 
 async def _view(gateway: Gateway, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+    # What a view has read of the body does not come again.
+    counted = body.Counted(receive)
     try:
-        request = Request(scope, receive, gateway.settings.server, endpoint.argument)
+        request = Request(scope, counted, gateway.settings.server, endpoint.argument)
         status, headers, content = await views.render(gateway, request, endpoint)
     except Fault as fault:
-        await _view_refused(fault, scope, receive, send)
+        await _view_refused(fault, scope, counted, send)
     except Exception:
         logger.exception("request_failed")
-        await _view_refused(Fault("internal", "an exception in the gateway"), scope, receive, send)
+        await _view_refused(Fault("internal", "an exception in the gateway"), scope, counted, send)
     else:
         request_id = _request_id().encode()
         headers = [*headers, (b"request-id", request_id), (b"x-request-id", request_id)]
         await _send(send, (status, headers, content))
 
 
-async def _view_refused(fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+async def _view_refused(fault: Fault, scope: Scope, receive: body.Counted, send: Send) -> None:
     headers = scope["headers"]
-    await body.discard(headers, receive)
+    await body.discard(headers, receive, receive.size)
     dialect = endpoints.dialect_of(scope["raw_path"], headers)
     await _send(send, shape(fault, dialect, _request_id()))
 

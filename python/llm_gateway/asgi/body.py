@@ -1,6 +1,7 @@
 """Reads a request's body under a limit in bytes and a deadline of our own: the server has neither."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 
@@ -61,12 +62,25 @@ async def _gathered(receive: Receive, length: int | None, limits: Limits) -> byt
     return b"".join(parts)
 
 
-async def discard(headers: Headers, receive: Receive) -> None:
-    """Reads what is left of a refused request's body, within bounds, and forgets it."""
+class Counted:
+    """A `receive` that counts the bytes of the body as they come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.size = 0
+
+    async def __call__(self) -> Any:
+        """The next message."""
+        message = await self._receive()
+        self.size += len(message.get("body", b""))
+        return message
+
+
+async def discard(headers: Headers, receive: Receive, size: int = 0) -> None:
+    """Reads what is left of a refused request's body after `size` bytes, within bounds, and forgets it."""
     length = declared_length(headers)
     if length is None or length > DISCARD_BYTES:
         return
-    size = 0
     try:
         async with asyncio.timeout(DISCARD_S):
             while size < length:

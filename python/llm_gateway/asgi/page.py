@@ -99,6 +99,7 @@ async def create_key(gateway: Gateway, request: Request) -> Answer:
     if not (days.isascii() and days.isdecimal() and len(days) < 6):
         raise Fault("invalid_request", "the days of a key are a whole number")
     keys = _keys(gateway)
+    await keys.retier(subscriber.user, subscriber.tier)
     text, key = await keys.create(subscriber.user, subscriber.tier, form.get("name", ""), int(days))
     until = _time(key.expires_at)
     values = {"name": key.name, "key": text, "expires_at": until}
@@ -183,7 +184,7 @@ async def _own_keys(gateway: Gateway, found: Visitor) -> list[dict[str, Any]] | 
         return None
     subscriber = found.who()
     try:
-        keys = await gateway.people.keys.list(subscriber.user)
+        keys = await gateway.people.keys.list(subscriber.user, subscriber.tier)
     except Fault:
         return None
     return [_key(key) for key in keys]

@@ -121,7 +121,7 @@ class Provider:
                 raise
             self._complain(
                 logging.ERROR,
-                f"the identity provider does not accept our client at its {endpoint} ({refusal.error}): "
+                f"the identity provider does not accept our client at the {endpoint} ({refusal.error}): "
                 "look at auth.client_id, auth.client_secret, auth.scopes, and at what the client may do there",
             )
             raise misconfigured() from None

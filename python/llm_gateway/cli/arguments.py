@@ -8,12 +8,12 @@ import msgspec
 
 from llm_gateway import __version__
 from llm_gateway.cli import check_arguments, console, keycloak_arguments, keys_arguments, subscriber_arguments
+from llm_gateway.cli.keys_arguments import user
 from llm_gateway.config import load
 from llm_gateway.config.convert import Mistakes, convert
 from llm_gateway.config.document import dotted
 from llm_gateway.config.schema import Amount, Period, Server, Settings, Unit, Window
 from llm_gateway.errors import ConfigError
-from llm_gateway.subscriber import USER_BYTES
 
 _REASON_CHARACTERS = 500
 
@@ -59,7 +59,7 @@ def _quota(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     show = actions.add_parser("show", help="show what a user has used, and who changed it by hand")
     _config(show)
-    show.add_argument("user", type=_user, help="the user's id, as the token or the settings have it")
+    show.add_argument("user", type=user, help="the user's id, as the token or the settings have it")
     show.add_argument(
         "--tier", help="show the limits of this tier (default: that of the settings' subscriber)"
     )
@@ -68,7 +68,7 @@ def _quota(parser: ArgumentParser) -> None:
 
     change = actions.add_parser("set", help="set what a user has used, at once and for all gateways")
     _config(change)
-    change.add_argument("user", type=_user, help="the user's id, as the token or the settings have it")
+    change.add_argument("user", type=user, help="the user's id, as the token or the settings have it")
     change.add_argument(
         "--unit", required=True, choices=[unit for unit in get_args(Unit) if unit != "concurrent"]
     )
@@ -117,16 +117,6 @@ def _explain(arguments: Namespace) -> int:
     text, status = explain(settings, arguments.tier, arguments.model, arguments.json)
     console.say(text)
     return status
-
-
-def _user(text: str) -> str:
-    # What is no UTF-8 comes as lone surrogates.
-    if (
-        0 < len(text.encode(errors="surrogatepass")) <= USER_BYTES
-        and text == text.encode(errors="replace").decode()
-    ):
-        return text
-    raise ArgumentTypeError(f"expected 1 to {USER_BYTES} bytes of UTF-8")
 
 
 def _amount(text: str) -> int:

@@ -1,11 +1,7 @@
 """`llm-gateway quota show|set`: what a user has used, read and set while gateways run."""
 
-import asyncio
 import json
-import os
-import pwd
-import socket
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -14,11 +10,10 @@ import msgspec
 from llm_gateway.asgi.usage import Usage, usages
 from llm_gateway.cli import console, wording
 from llm_gateway.cli.core import opened
+from llm_gateway.cli.store_command import answered, operator, store_only
 from llm_gateway.config.schema import Settings, Window
 from llm_gateway.errors import ConfigError, Fault
 
-# A person waits longer than a request would, and had to ask again if it was in vain.
-_PATIENCE_S = 5.0
 _UNTOLD = "the store has not confirmed it, so it may or may not be set; `llm-gateway quota show` tells"
 
 
@@ -40,7 +35,7 @@ def show(settings: Settings, user: str, tier: str | None, as_json: bool) -> int:
     if tier is not None and tier not in settings.tiers:
         raise ConfigError([f"--tier: unknown tier {tier!r}; configured: {', '.join(settings.tiers)}"])
     windows = _all_windows(settings) if tier is None else settings.tiers[tier].quota
-    return _answered(_show(settings, user, tier, windows, as_json), "")
+    return answered(_show(settings, user, tier, windows, as_json))
 
 
 def set_used(settings: Settings, user: str, change: Change) -> int:
@@ -52,13 +47,13 @@ def set_used(settings: Settings, user: str, change: Change) -> int:
     asked = wording.counted(change.window.unit, change.window.period)
     if asked not in counted:
         raise ConfigError([f"no tier counts {asked}; configured: {', '.join(counted) or 'nothing'}"])
-    return _answered(_set(settings, user, change), f"; {_UNTOLD}")
+    return answered(_set(settings, user, change), f"; {_UNTOLD}")
 
 
 async def _show(
     settings: Settings, user: str, tier: str | None, windows: tuple[Window, ...], as_json: bool
 ) -> None:
-    async with opened(_store_only(settings)) as core:
+    async with opened(store_only(settings)) as core:
         # A failure of `counts` is worded for clients; an operator is told the cause.
         text, *_ = await core.store_state()
         if text != "ok":
@@ -81,36 +76,18 @@ async def _set(settings: Settings, user: str, change: Change) -> None:
     record = {
         "ts": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
         "event": "quota_set",
-        "by": _operator(),
+        "by": operator(),
         "user": user,
         "unit": window.unit,
         "period": window.period,
         "used": change.used,
         "reason": change.reason,
     }
-    async with opened(_store_only(settings)) as core:
+    async with opened(store_only(settings)) as core:
         before = await core.set_quota(user, window, change.used, json.dumps(record))
     # The store keeps the record as it was sent: what was there before is known only now.
     console.record(json.dumps(record | {"before": before}))
     console.say(f"{user}: {wording.counted(window.unit, window.period)}: {before:,} → {change.used:,}")
-
-
-def _answered(work: Coroutine[Any, Any, None], advice: str) -> int:
-    try:
-        asyncio.run(work)
-    except Fault as fault:
-        if fault.kind == "config":
-            raise ConfigError([fault.message]) from fault
-        console.complain(f"{fault.message}{advice}")
-        return 1
-    return 0
-
-
-def _store_only(settings: Settings) -> Settings:
-    """The settings of a core that has nothing but the store: no upstream is asked what it speaks."""
-    timeout_s = max(settings.quota.timeout_s, _PATIENCE_S)
-    quota = msgspec.structs.replace(settings.quota, timeout_s=timeout_s)
-    return msgspec.structs.replace(settings, quota=quota, upstreams={}, models=())
 
 
 def _all_windows(settings: Settings) -> tuple[Window, ...]:
@@ -133,13 +110,3 @@ def _in_words(usage: Usage) -> str:
 def _remembered(note: Mapping[str, Any]) -> str:
     what = wording.counted(note["unit"], note["period"])
     return f"  {note['ts']}: {note['by']} set {what} to {note['used']:,}: {note['reason']}"
-
-
-def _operator() -> str:
-    """Who is at the keyboard, by the system's word and not by the environment's."""
-    number = os.getuid()
-    try:
-        name = pwd.getpwuid(number).pw_name
-    except KeyError:
-        name = str(number)
-    return f"{name}@{socket.gethostname()}"
