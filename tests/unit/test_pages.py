@@ -9,7 +9,6 @@ HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)> \u202e'{{ 7*
 PERSON = {
     "name": "paula@example.com",
     "tier": "pro",
-    "csrf": "csrf-token",
     "windows": [
         {
             "what": "requests per day",
@@ -54,6 +53,7 @@ def index(**values: Any) -> _Reader:
     known = {
         "url": "https://llm.corp.test:8443",
         "person": None,
+        "csrf": None,
         "can_sign_in": True,
         "notice": None,
         "placeholder": "your key",
@@ -77,6 +77,11 @@ def test_says_nothing_of_signing_in_where_nobody_can() -> None:
     assert all(attributes.get("href") != "/signin" for _, attributes in reader.tags)
 
 
+def test_who_has_no_subscription_can_sign_out() -> None:
+    reader = index(csrf="csrf-token", notice="You are signed in, but you have no subscription.")
+    assert [attributes["action"] for tag, attributes in reader.tags if tag == "form"] == ["/signout"]
+
+
 def test_shows_a_person_what_is_theirs() -> None:
     reader = index(person=PERSON)
     for text in (
@@ -95,7 +100,7 @@ def test_shows_a_person_what_is_theirs() -> None:
 
 
 def test_every_form_proves_that_it_is_of_the_session() -> None:
-    reader = index(person=PERSON)
+    reader = index(person=PERSON, csrf="csrf-token")
     tokens = [
         tag for tag in reader.tags if tag[1].get("name") == "csrf" and tag[1].get("value") == "csrf-token"
     ]
@@ -123,9 +128,8 @@ def test_no_name_on_the_page_can_bring_markup_along() -> None:
         "tier": HOSTILE,
         "models": [HOSTILE],
         "own_keys": keys,
-        "csrf": HOSTILE,
     }
-    _harmless(index(url=HOSTILE, person=person, notice=HOSTILE, example_model=HOSTILE))
+    _harmless(index(url=HOSTILE, person=person, csrf=HOSTILE, notice=HOSTILE, example_model=HOSTILE))
 
 
 def _harmless(reader: _Reader) -> None:

@@ -31,7 +31,10 @@ _STATUSES = {
 
 
 class Visitor(NamedTuple):
-    """Who looks at the page. `notice` is what they should know; `is_over`: their cookie is worth nothing."""
+    """Who looks at the page. `notice` is what they should know; `is_over`: their cookie is worth nothing.
+
+    There is no `subscriber` without a subscription.
+    """
 
     cookie: str | None = None
     session: Session | None = None
@@ -65,7 +68,8 @@ async def visitor(gateway: Gateway, request: Request) -> Visitor:
         subscriber = await gateway.authenticator.authenticate(session.access_token.encode())
     except Fault as fault:
         if fault.kind == "forbidden":
-            return Visitor(notice=f"You are signed in, but you have {fault.message}.")
+            # They keep their session: without it they could not sign out and come back as somebody else.
+            return Visitor(cookie, session, notice=f"You are signed in, but you have {fault.message}.")
         if fault.kind != "unauthenticated":
             raise
         await gateway.sign_in.sessions.end(cookie)
@@ -82,9 +86,9 @@ async def wanted_by_session(gateway: Gateway, request: Request) -> tuple[Visitor
     _from_own_page(request)
     form = await request.form(gateway.settings.limits)
     found = await visitor(gateway, request)
-    found.who()
-    token = form.get("csrf", "")
-    if found.session is None or not compare_digest(token.encode(), found.session.csrf.encode()):
+    if found.session is None:
+        raise Fault("unauthenticated", _ENDED)
+    if not compare_digest(form.get("csrf", "").encode(), found.session.csrf.encode()):
         raise Fault("forbidden", "this form is not from your session; go back to the page and reload it")
     return found, form
 
@@ -117,9 +121,13 @@ def from_browsers(view: View) -> View:
 
 def _refusal(fault: Fault) -> Answer:
     status = _STATUSES.get(fault.kind, 400)
-    text = f"{fault.message[:1].upper()}{fault.message[1:].rstrip('.')}."
     headers = [(b"retry-after", str(fault.retry_after_s).encode())] if fault.retry_after_s else []
-    return message(status, "That did not work", text, ("/", "To the page"), headers)
+    return message(status, "That did not work", sentence(fault.message), ("/", "To the page"), headers)
+
+
+def sentence(text: str) -> str:
+    """Returns what an error says as people write it."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def message(

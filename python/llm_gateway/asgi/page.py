@@ -11,6 +11,7 @@ from llm_gateway.asgi.browser import (
     html,
     message,
     redirect,
+    sentence,
     visitor,
     wanted_by_session,
 )
@@ -34,7 +35,8 @@ async def page(gateway: Gateway, request: Request) -> Answer:
     base_url = request.base_url()
     values = {
         "url": base_url,
-        "person": await _person(gateway, found) if found.session is not None else None,
+        "person": await _person(gateway, found) if found.subscriber is not None else None,
+        "csrf": found.session.csrf if found.session is not None else None,
         "can_sign_in": gateway.sign_in is not None,
         "notice": found.notice,
         "placeholder": "your key" if gateway.sign_in is not None else "your token",
@@ -71,7 +73,7 @@ async def sign_in_callback(gateway: Gateway, request: Request) -> Answer:
     try:
         tokens = await gateway.sign_in.code_flow.finish(uri, request.query(), request.cookie("signin"))
     except SignInError as error:
-        return message(400, "You are not signed in", f"{error}.", ("/signin", "Sign in"), [over])
+        return message(400, "You are not signed in", sentence(str(error)), ("/signin", "Sign in"), [over])
     cookie = await gateway.sign_in.sessions.begin(tokens)
     session = request.set_cookie("session", cookie, int(gateway.settings.page.session_s))
     return redirect("/", [over, session])
@@ -140,13 +142,11 @@ def _example_model(gateway: Gateway, found: Visitor) -> str:
 
 
 async def _person(gateway: Gateway, found: Visitor) -> dict[str, Any]:
-    subscriber, session = found.who(), found.session
-    assert session is not None  # noqa: S101 - who has signed in has one
+    subscriber = found.who()
     settings = gateway.settings.keys
     return {
         "name": subscriber.email or subscriber.user,
         "tier": subscriber.tier,
-        "csrf": session.csrf,
         "windows": await _windows(gateway, found),
         "models": [model.id for model in gateway.policy.models(subscriber.tier)],
         "own_keys": await _own_keys(gateway, found),

@@ -121,8 +121,8 @@ class Provider:
                 raise
             self._complain(
                 logging.ERROR,
-                f"the identity provider does not accept our client at the {endpoint} ({refusal.error}): "
-                "look at auth.client_id, auth.client_secret, auth.scopes, and at what the client may do there",
+                f"the identity provider does not accept our client at {endpoint} ({refusal.error}): look at "
+                "auth.client_id, auth.client_secret, auth.scopes, and at what the client may do there",
             )
             raise misconfigured() from None
         self._answered()

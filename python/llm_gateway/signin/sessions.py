@@ -20,10 +20,14 @@ from llm_gateway.errors import Fault
 from llm_gateway.records import Records
 
 _NAME = "session"
+_RENEWAL = "renewal"
 _NONCE_BYTES = 12
 # A token with less life than this is renewed before it is used.
 _MARGIN_S = 30.0
 _UNTOLD_LIFE_S = 300.0
+# A claim to renew outlives any call of the provider, and is soon over if its holder was killed.
+_CLAIM_S = 20.0
+_LOOK_AGAIN_S = 0.05
 _TEXT_CHARACTERS = 200
 
 
@@ -80,11 +84,7 @@ class Sessions:
             return session
         lock = self._renewals.setdefault(place.shelf, asyncio.Lock())
         async with lock:
-            # Another request, or another replica, may have renewed it meanwhile.
-            session = await self._read(place)
-            if session is None or session.expires_at - self._clock() > _MARGIN_S:
-                return session
-            return await self._renew(place, session)
+            return await self._renewed_by_one(place, session)
 
     async def end(self, cookie: str) -> Session | None:
         """Ends the session, and at the provider what it can; returns what it was."""
@@ -96,6 +96,25 @@ class Sessions:
                 await self._provider.revoke(session.refresh_token or session.access_token)
         return session
 
+    async def _renewed_by_one(self, place: "_Place", before: Session) -> Session | None:
+        """Returns the session as one worker of all replicas renews it, while the others wait for that one.
+
+        Most providers take a refresh token once, and end the session where it comes again.
+        """
+        while True:
+            session = await self._read(place)
+            if session is None or session != before:
+                return session
+            if await self._records.record_put(place.shelf, _RENEWAL, b"-", _CLAIM_S, "absent"):
+                break
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        try:
+            # It may have been renewed between the look and the claim.
+            session = await self._read(place)
+            return session if session is None or session != before else await self._renew(place, session)
+        finally:
+            await self._records.record_take(place.shelf, _RENEWAL)
+
     async def _renew(self, place: "_Place", session: Session) -> Session | None:
         try:
             if session.refresh_token is None:
@@ -104,10 +123,6 @@ class Sessions:
                 {"grant_type": "refresh_token", "refresh_token": session.refresh_token}
             )
         except ProviderRefusalError:
-            # A refresh token that another replica has used in this moment is refused too.
-            latest = await self._read(place)
-            if latest is not None and latest != session:
-                return latest
             await self._records.record_take(place.shelf, _NAME)
             return None
         renewed = self._renewed(answer, session)
