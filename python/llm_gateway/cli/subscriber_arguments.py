@@ -66,13 +66,21 @@ def _url(parser: ArgumentParser) -> None:
 def _answered(command: _Command, arguments: Namespace) -> int:
     credentials = Credentials(load.personal_folder())
     try:
-        url = arguments.url or load.gateway_url() or credentials.last_url()
-        if url is None:
-            raise ProblemError("which gateway? give its address with --url")
-        return 0 if command(gateway_url(url), credentials, arguments) else 1
-    except (ProblemError, ArgumentTypeError) as problem:
+        url = arguments.url or _usual_url(credentials)
+        return 0 if command(url, credentials, arguments) else 1
+    except ProblemError as problem:
         console.complain(str(problem))
         return 1
+
+
+def _usual_url(credentials: Credentials) -> str:
+    url = load.gateway_url() or credentials.last_url()
+    if url is None:
+        raise ProblemError("which gateway? give its address with --url")
+    try:
+        return gateway_url(url)
+    except ArgumentTypeError as problem:
+        raise ProblemError(f"LLM_GATEWAY_URL: {problem}") from None
 
 
 def _login(url: str, credentials: Credentials, arguments: Namespace) -> bool:

@@ -1,22 +1,21 @@
 """A change of a person's file: shown first, made whole or not at all."""
 
 import difflib
-import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from llm_gateway.cli import console
+from llm_gateway.cli.subscriber.file import replace
 from llm_gateway.cli.subscriber.problem import ProblemError
 
 _KEPT = ".before-llm-gateway"
 
 
 def read(path: Path) -> str:
-    """Returns the file's text, empty if there is none. Raises: ProblemError."""
+    """Returns the file's text with its ends of lines, empty if there is none. Raises: ProblemError."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode()
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as cause:
@@ -46,16 +45,15 @@ def make(path: Path, before: str, after: str, *, yes: bool) -> bool:
 
 
 def _write(path: Path, before: str, after: str) -> None:
-    # A link, as of people who keep their settings elsewhere, stays one.
-    target = path.resolve()
     try:
+        # A link, as of people who keep their settings elsewhere, stays one.
+        target = path.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
+        if read(target) != before:
+            raise ProblemError(f"{path} was changed meanwhile; run the command again")
         if before:
             shutil.copy2(target, target.with_name(target.name + _KEPT))
-        with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False, encoding="utf-8") as file:
-            file.write(after)
-        os.chmod(file.name, target.stat().st_mode & 0o777 if before else 0o600)
-        os.replace(file.name, target)
+        replace(target, after.encode(), mode=target.stat().st_mode & 0o777 if target.exists() else 0o600)
     except OSError as cause:
         raise ProblemError(f"{path} cannot be written: {cause.strerror}") from None
 
@@ -63,7 +61,10 @@ def _write(path: Path, before: str, after: str) -> None:
 def _agreed() -> bool:
     if not sys.stdin.isatty():
         raise ProblemError("nobody is there to agree; say --yes to make this change")
-    return input("Make this change? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input("Make this change? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def _coloured(line: str) -> str:

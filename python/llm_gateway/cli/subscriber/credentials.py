@@ -1,24 +1,20 @@
 """Where a person's tokens are kept: in the system's key ring if there is one, else in a file of their own."""
 
 import fcntl
-import json
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import msgspec
 
+from llm_gateway.cli.subscriber import key_ring
+from llm_gateway.cli.subscriber.file import replace
 from llm_gateway.cli.subscriber.problem import ProblemError
 
-_SERVICE = "llm-gateway"
 _FILE = "credentials.json"
-# Key rings of libraries that keep nothing, or keep it in the open.
-_UNUSABLE = ("keyring.backends.fail", "keyring.backends.null", "keyrings.alt")
+_IN_KEY_RING = "keyring"
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -32,6 +28,13 @@ class Credential(msgspec.Struct, frozen=True):
     ca_file: str | None = None
 
 
+class _Kept(msgspec.Struct, frozen=True):
+    """The file: the gateway that was signed in to last, and the credentials that no key ring has."""
+
+    last: str | None = None
+    gateways: dict[str, Credential | str] = {}
+
+
 class Credentials:
     """One credential per gateway, in `folder`, which is made with mode 700 when something is kept.
 
@@ -43,71 +46,73 @@ class Credentials:
 
     def last_url(self) -> str | None:
         """Returns the gateway that was signed in to last. Raises: ProblemError if the file cannot be used."""
-        last = self._read().get("last")
-        return last if isinstance(last, str) else None
+        return self._read().last
 
     def get(self, url: str) -> Credential | None:
-        """Returns the credential for a gateway. Raises: ProblemError if the file cannot be used."""
-        kept = self._read().get("gateways", {}).get(url)
-        if kept == "keyring":
-            ring = _key_ring()
-            text = ring.get_password(_SERVICE, url) if ring is not None else None
-            kept = None if text is None else json.loads(text)
-        try:
-            return None if kept is None else msgspec.convert(kept, Credential)
-        except msgspec.ValidationError:
-            raise self._unusable("it is not what this command writes") from None
+        """Returns the credential for a gateway.
 
-    def put(self, url: str, credential: Credential) -> None:
-        """Keeps the credential, in place of another one. Raises: ProblemError."""
-        ring, value = _key_ring(), msgspec.to_builtins(credential)
-        kept: object = value
-        if ring is not None:
-            with suppress(ring.errors.KeyringError):
-                ring.set_password(_SERVICE, url, json.dumps(value))
-                kept = "keyring"
-        data = self._read()
-        self._write({"last": url, "gateways": {**data.get("gateways", {}), url: kept}})
+        Raises: ProblemError if the file, or the key ring that it names, cannot be used.
+        """
+        kept = self._read().gateways.get(url)
+        if not isinstance(kept, str):
+            return kept
+        try:
+            return msgspec.json.decode(key_ring.get(url) or "", type=Credential)
+        except msgspec.DecodeError:
+            advice = f"unlock it, or run `llm-gateway login --url {url}`"
+            raise ProblemError(
+                f"your token is in the system's key ring, which gives none; {advice}"
+            ) from None
+
+    def put(self, url: str, credential: Credential, *, signed_in: bool = False) -> None:
+        """Keeps the credential, in place of another one; `signed_in`: as that of the last sign-in.
+
+        Raises: ProblemError.
+        """
+        is_in_ring = key_ring.put(url, msgspec.json.encode(credential).decode())
+        before = self._read()
+        gateways = {**before.gateways, url: _IN_KEY_RING if is_in_ring else credential}
+        self._write(_Kept(url if signed_in else before.last, gateways))
 
     def forget(self, url: str) -> None:
         """Forgets the credential, if there is one. Raises: ProblemError."""
-        data = self._read()
-        gateways = data.get("gateways", {})
-        ring = _key_ring()
-        if gateways.pop(url, None) == "keyring" and ring is not None:
-            with suppress(ring.errors.KeyringError):
-                ring.delete_password(_SERVICE, url)
-        self._write({**data, "gateways": gateways})
+        before = self._read()
+        if before.gateways.get(url) == _IN_KEY_RING:
+            key_ring.forget(url)
+        self._write(_Kept(before.last, {key: kept for key, kept in before.gateways.items() if key != url}))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Within it, no other command of theirs renews a token: a refresh token may be good only once."""
+        """Within it, no other command of theirs changes what is kept: a refresh token may be good only once.
+
+        Raises: ProblemError.
+        """
         self._make_folder()
-        with open(self._folder / "lock", "w", encoding="ascii") as lock:
+        try:
+            lock = (self._folder / "lock").open("w", encoding="ascii")
+        except OSError as cause:
+            raise ProblemError(f"{self._folder} cannot be written: {cause.strerror}") from None
+        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> _Kept:
         path = self._folder / _FILE
         try:
-            with path.open(encoding="utf-8") as file:
+            with path.open("rb") as file:
                 if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                     raise self._unusable(f"others can read it; run `chmod 600 {path}`")
-                data = json.load(file)
+                return msgspec.json.decode(file.read(), type=_Kept)
         except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as cause:
-            reason = cause.strerror if isinstance(cause, OSError) else "it is not JSON"
+            return _Kept()
+        except (OSError, msgspec.DecodeError) as cause:
+            reason = cause.strerror if isinstance(cause, OSError) else "it is not what this command writes"
             raise self._unusable(f"{reason}; remove it and sign in again") from None
-        return data if isinstance(data, dict) else {}
 
-    def _write(self, data: dict[str, Any]) -> None:
+    def _write(self, kept: _Kept) -> None:
         self._make_folder()
         try:
-            # Made with mode 600, and moved into its place whole.
-            with tempfile.NamedTemporaryFile("w", dir=self._folder, delete=False, encoding="utf-8") as file:
-                json.dump(data, file)
-            os.replace(file.name, self._folder / _FILE)
+            replace(self._folder / _FILE, msgspec.json.encode(kept), mode=0o600)
         except OSError as cause:
             raise self._unusable(str(cause.strerror)) from None
 
@@ -119,14 +124,3 @@ class Credentials:
 
     def _unusable(self, reason: str) -> ProblemError:
         return ProblemError(f"{self._folder / _FILE} cannot be used: {reason}")
-
-
-def _key_ring() -> ModuleType | None:
-    """The library of the system's key ring, if it is installed and finds one."""
-    try:
-        import keyring
-        import keyring.errors
-    except ImportError:
-        return None
-    backend = type(keyring.get_keyring()).__module__
-    return None if backend.startswith(_UNUSABLE) else keyring

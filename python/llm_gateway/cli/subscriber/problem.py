@@ -3,3 +3,7 @@
 
 class ProblemError(Exception):
     """A sentence for the person: what is wrong, and what to do. It holds no token."""
+
+
+class UnreachableError(ProblemError):
+    """The gateway gave no answer: it may do so a moment later."""

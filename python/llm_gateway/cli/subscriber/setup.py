@@ -13,18 +13,14 @@ _OURS = re.compile(rf"(?ms)^{re.escape(_BEGIN)}$.*?^{re.escape(_END)}$\n?")
 def claude_code(folder: Path, url: str, *, by_helper: bool, undo: bool, yes: bool) -> bool:
     """Sets Claude Code up, or takes that back; returns whether it is as asked then. Raises: ProblemError."""
     path = folder / claude_settings.FILE
-    native, helper = claude_settings.native(url), claude_settings.helper(url)
-    wanted, other = (helper, native) if by_helper else (native, helper)
     before = change.read(path)
     if undo:
-        after = claude_settings.changed(claude_settings.changed(before, {}, wanted), {}, other)
-    else:
-        # The client would take the helper's token for one of another kind of sign-in.
-        after = claude_settings.changed(before, wanted, other)
+        return change.make(path, before, claude_settings.taken_back(before, url), yes=yes)
+    after = (claude_settings.by_helper if by_helper else claude_settings.by_sign_in)(before, url)
     made = change.make(path, before, after, yes=yes)
-    if made and not undo:
-        advice = "start `claude`" if by_helper else "start `claude` and type /login"
-        console.say(f"  now {advice}")
+    if made:
+        first = f"if you are not signed in yet, `llm-gateway login --url {url}`; then " if by_helper else ""
+        console.say(f"  now {first}start `claude`{'' if by_helper else ' and type /login'}")
     return made
 
 
@@ -34,6 +30,7 @@ def openai(url: str, file: Path | None, *, undo: bool, yes: bool) -> bool:
     Returns whether it is as asked then. Raises: ProblemError.
     """
     lines = [
+        "# The token ends after some minutes; for what runs longer, take a personal key.",
         f'export OPENAI_BASE_URL="{url}/v1"',
         f'export OPENAI_API_KEY="$(llm-gateway token --url {url})"',
     ]

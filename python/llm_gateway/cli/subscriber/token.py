@@ -3,14 +3,18 @@
 import time
 
 from llm_gateway.cli.subscriber.credentials import Credential, Credentials
-from llm_gateway.cli.subscriber.problem import ProblemError
+from llm_gateway.cli.subscriber.problem import ProblemError, UnreachableError
 
 # What a program that gets the token has at least, or half of its life if that is shorter.
 _LEFT_S = 60.0
 
 
 def fresh(url: str, credentials: Credentials) -> Credential:
-    """Returns a credential whose token is good for a minute at least. Raises: ProblemError."""
+    """Returns a credential whose token is good for a minute at least; with less, if the gateway cannot be
+    reached, one that has not ended.
+
+    Raises: ProblemError.
+    """
     credential = _known(url, credentials)
     if _is_fresh(credential):
         return credential
@@ -18,7 +22,14 @@ def fresh(url: str, credentials: Credentials) -> Credential:
         # Another command may have renewed it meanwhile, and the old refresh token may be good for nothing
         # now.
         credential = _known(url, credentials)
-        return credential if _is_fresh(credential) else _renewed(url, credential, credentials)
+        if _is_fresh(credential):
+            return credential
+        try:
+            return _renewed(url, credential, credentials)
+        except UnreachableError:
+            if credential.expires_at > time.time():
+                return credential
+            raise
 
 
 def _known(url: str, credentials: Credentials) -> Credential:
@@ -35,6 +46,7 @@ def _is_fresh(credential: Credential) -> bool:
 
 def _renewed(url: str, credential: Credential, credentials: Credentials) -> Credential:
     # Loaded only here: most calls find a token that is fresh.
+    from llm_gateway.cli.subscriber.foreign_text import shown
     from llm_gateway.cli.subscriber.gateway import Gateway, OAuthError
     from llm_gateway.cli.subscriber.login import credential_of
 
@@ -45,7 +57,8 @@ def _renewed(url: str, credential: Credential, credentials: Credentials) -> Cred
             answer = gateway.tokens_for_refresh(credential.refresh_token)
         except OAuthError as refusal:
             if refusal.error != "invalid_grant":
-                raise ProblemError(f"{url} cannot renew your token: {refusal.description}") from None
+                reason = shown(refusal.description or refusal.error)
+                raise ProblemError(f"{url} cannot renew your token: {reason}") from None
             credentials.forget(url)
             raise _signed_out(url, "your session has ended") from None
     renewed = credential_of(answer, credential, credential.ca_file)
