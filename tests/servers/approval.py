@@ -7,7 +7,7 @@ from urllib.parse import urljoin
 import httpx
 
 
-class _Forms(HTMLParser):
+class Forms(HTMLParser):
     """The forms of a page: where each goes, and its fields."""
 
     def __init__(self, page: str) -> None:
@@ -63,7 +63,7 @@ class Person:
 
     def _submit(self, page: httpx.Response, field: str, values: dict[str, str]) -> httpx.Response:
         page.raise_for_status()
-        for action, fields in _Forms(page.text).forms:
+        for action, fields in Forms(page.text).forms:
             if field in fields:
                 form = {name: value for name, value in fields.items() if name != "rememberMe"}
                 answer = self._http.post(urljoin(str(page.url), action), data={**form, **values})

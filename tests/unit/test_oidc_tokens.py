@@ -107,7 +107,9 @@ class TestAdmits:
         assert await desk.tokens.authenticate(RSA.token(desk.issuer.claims(), typ=typ))
 
     async def test_tokens_without_a_payload_typ(self, desk: Desk) -> None:
-        assert await desk.tokens.authenticate(RSA.token(desk.issuer.claims(typ=None)))
+        for name in ("scope", "client_id"):
+            claims = desk.issuer.claims(typ=None, **{name: AUDIENCE})
+            assert await desk.tokens.authenticate(RSA.token(claims))
         claims = desk.issuer.claims(typ=None, nonce="n", at_hash="h")
         assert await desk.tokens.authenticate(RSA.token(claims, typ="at+jwt"))
 
@@ -253,8 +255,9 @@ class TestRefuses:
             {"typ": ""},
             {"typ": ["Bearer"]},
             {"typ": "bearer"},
-            {"typ": None, "nonce": "n"},
-            {"typ": None, "at_hash": "h"},
+            {"typ": None},
+            {"typ": None, "scope": "openid", "nonce": "n"},
+            {"typ": None, "scope": "openid", "at_hash": "h"},
         ],
     )
     async def test_id_and_refresh_tokens(self, desk: Desk, members: dict[str, Any]) -> None:

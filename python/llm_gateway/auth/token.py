@@ -20,6 +20,8 @@ ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 
 _COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _ACCESS_TOKEN_TYPES = ("at+jwt", "application/at+jwt")
+# Source: RFC 9068 section 2.2; `scp` and `appid` of Microsoft, `scp` and `cid` of Okta.
+_OF_ACCESS_TOKENS = ("scope", "client_id", "scp", "cid", "appid")
 _TYPES = ("jwt", *_ACCESS_TOKEN_TYPES)
 # A token does not say how it is to be checked.
 _REFUSED_MEMBERS = ("crit", "b64", "jku", "jwk", "x5u", "x5c")
@@ -152,7 +154,10 @@ def _is_access_token(claims: dict[str, Any], head: Header) -> bool:
         return bool(claims["typ"] == "Bearer")
     if head.typ.lower() in _ACCESS_TOKEN_TYPES:
         return True
-    return "nonce" not in claims and "at_hash" not in claims
+    # Older providers do not say it: what an ID token has tells, and what only an access token has.
+    if "nonce" in claims or "at_hash" in claims:
+        return False
+    return any(name in claims for name in _OF_ACCESS_TOKENS)
 
 
 def _time_s(claims: dict[str, Any], name: str) -> float | None:

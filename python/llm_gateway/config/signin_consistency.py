@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from llm_gateway.config.consistency import check_ca_file, check_secret, check_url
+from llm_gateway.config.consistency import check_ca_file, check_url
 from llm_gateway.config.convert import Mistakes, Path
 from llm_gateway.config.schema import Auth, PersonalKeys, Server, Telemetry, Tier, TrustedIssuer
 
 _PEPPER_CHARACTERS = 32
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+_PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 
 def check_auth(auth: Auth, mistakes: Mistakes) -> None:
@@ -21,7 +21,11 @@ def check_auth(auth: Auth, mistakes: Mistakes) -> None:
         text = f"needed for the provider {auth.provider}; set KEYCLOAK_URL to the realm's URL"
         mistakes.append((("auth", "issuer"), text))
     _check_issuer(("auth",), auth, mistakes)
-    check_secret(("auth", "client_secret"), auth.client_secret, mistakes)
+    # Source: RFC 6749 appendix A.2; it is escaped where it is sent.
+    if auth.client_secret is not None and not _PRINTABLE.fullmatch(auth.client_secret):
+        mistakes.append(
+            (("auth", "client_secret"), "expected printable ASCII characters, found others (hidden)")
+        )
     if auth.provider == "keys" and auth.issuers:
         mistakes.append((("auth", "issuers"), "are for the providers keycloak and oidc; leave them out"))
     if auth.introspect and auth.client_secret is None:
@@ -74,7 +78,7 @@ def check_telemetry(telemetry: Telemetry, mistakes: Mistakes) -> None:
         check_url(("telemetry", "url"), telemetry.url, mistakes)
     check_ca_file(("telemetry", "ca_file"), telemetry.ca_file, mistakes)
     for name, value in telemetry.headers.items():
-        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+        if not _HEADER_NAME.fullmatch(name) or not _PRINTABLE.fullmatch(value):
             text = "expected a header's name and a value of visible ASCII characters, found others (hidden)"
             mistakes.append((("telemetry", "headers", name), text))
 
