@@ -66,7 +66,7 @@ def test_shows_lines_to_paste_with_the_address_of_this_gateway() -> None:
     text = index().text
     assert 'export ANTHROPIC_BASE_URL="https://llm.corp.test:8443"\n' in text
     assert '"forceLoginGatewayUrl": "https://llm.corp.test:8443"\n' in text
-    assert 'OpenAI(base_url="https://llm.corp.test:8443/v1"' in text
+    assert 'base_url="https://llm.corp.test:8443/v1"' in text
     assert '"https://llm.corp.test:8443/quota"' in text
 
 

@@ -5,7 +5,7 @@ import logging
 from uuid import uuid4
 
 from llm_gateway._core import Exchange, shape
-from llm_gateway.asgi import body, edge, endpoints, lifespan, views
+from llm_gateway.asgi import body, edge, endpoints, lifespan, oauth, views
 from llm_gateway.asgi.endpoints import Endpoint
 from llm_gateway.asgi.gateway import Gateway
 from llm_gateway.asgi.request import Request
@@ -85,10 +85,13 @@ async def _view(gateway: Gateway, endpoint: Endpoint, scope: Scope, receive: Rec
 
 
 async def _view_refused(fault: Fault, scope: Scope, receive: body.Counted, send: Send) -> None:
-    headers = scope["headers"]
+    path, headers = scope["raw_path"], scope["headers"]
+    # An answer that comes before the body is read would make the server cut the connection.
     await body.discard(headers, receive, receive.size)
-    dialect = endpoints.dialect_of(scope["raw_path"], headers)
-    await _send(send, shape(fault, dialect, _request_id()))
+    if oauth.is_oauth(path):
+        await _send(send, oauth.refused(fault))
+    else:
+        await _send(send, shape(fault, endpoints.dialect_of(path, headers), _request_id()))
 
 
 def _request_id() -> str:

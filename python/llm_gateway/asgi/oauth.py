@@ -1,10 +1,8 @@
 """The OAuth endpoints of the gateway protocol; their errors have the shape of RFC 6749."""
 
-import logging
 from collections.abc import Awaitable, Callable
 from functools import wraps
 
-from llm_gateway.asgi import body
 from llm_gateway.asgi.answers import json_answer
 from llm_gateway.asgi.gateway import Gateway
 from llm_gateway.asgi.request import Request
@@ -12,8 +10,7 @@ from llm_gateway.asgi.types import Answer, Headers
 from llm_gateway.errors import Fault, Kind
 from llm_gateway.signin.device_flow import DeviceFlow, OAuthRefusalError
 
-logger = logging.getLogger(__name__)
-
+_METADATA_PATH = b"/.well-known/oauth-authorization-server"
 # Source: RFC 6749 section 5.1: no answer with a token is kept anywhere; the others are nobody else's either.
 _UNKEPT: Headers = [(b"cache-control", b"no-store"), (b"pragma", b"no-cache")]
 # Source: RFC 6749 sections 4.1.2.1 and 5.2 for the words.
@@ -24,11 +21,10 @@ _WORDS: dict[Kind, tuple[int, str]] = {
     "request_timeout": (408, "invalid_request"),
     "too_large": (413, "invalid_request"),
     "not_found": (404, "not_found"),
+    "method_not_allowed": (405, "invalid_request"),
     "overloaded": (503, "temporarily_unavailable"),
 }
 _OUR_FAILURE = (500, "server_error")
-# Raised before the body is read. An answer that comes first would make the server cut the connection.
-_UNREAD: tuple[Kind, ...] = ("unsupported_media_type", "too_large", "not_found")
 
 View = Callable[[Gateway, Request], Awaitable[Answer]]
 
@@ -40,15 +36,19 @@ def _in_oauth_words(view: View) -> View:
             return await view(gateway, request)
         except OAuthRefusalError as refusal:
             return _refused(refusal)
-        except Fault as fault:
-            if fault.kind in _UNREAD:
-                await body.discard(request.headers, request.receive)
-            return _refused(_refusal(fault))
-        except Exception:
-            logger.exception("request_failed")
-            return _refused(_refusal(Fault("internal", "an exception in the gateway")))
 
     return told
+
+
+def is_oauth(raw_path: bytes) -> bool:
+    """Whether who asks for this path expects the words of OAuth, be there an endpoint or not."""
+    return raw_path.startswith((b"/oauth/", _METADATA_PATH))
+
+
+def refused(fault: Fault) -> Answer:
+    """What a client of these paths is told when something is wrong."""
+    status, error = _WORDS.get(fault.kind, _OUR_FAILURE)
+    return _refused(OAuthRefusalError(status, error, fault.message, retry_after_s=fault.retry_after_s))
 
 
 @_in_oauth_words
@@ -86,11 +86,6 @@ def _device_flow(gateway: Gateway) -> DeviceFlow:
     if gateway.sign_in is None:
         raise Fault("not_found", "this gateway has no sign-in: it knows the keys in its settings only")
     return gateway.sign_in.device_flow
-
-
-def _refusal(fault: Fault) -> OAuthRefusalError:
-    status, error = _WORDS.get(fault.kind, _OUR_FAILURE)
-    return OAuthRefusalError(status, error, fault.message, retry_after_s=fault.retry_after_s)
 
 
 def _refused(refusal: OAuthRefusalError) -> Answer:

@@ -1,5 +1,6 @@
 """The subscriber's page: how to connect, and for those who signed in their quota, models and keys."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -89,7 +90,10 @@ async def sign_out(gateway: Gateway, request: Request) -> Answer:
     parameters = {"post_logout_redirect_uri": request.base_url() + "/"}
     if session is not None and session.id_token is not None:
         parameters["id_token_hint"] = session.id_token
-    url = await gateway.people.provider.end_session_url(parameters)
+    url = None
+    # The session has ended here, whatever the provider says.
+    with suppress(Fault):
+        url = await gateway.people.provider.end_session_url(parameters)
     return redirect(url or "/", [request.set_cookie("session", "", 0)])
 
 

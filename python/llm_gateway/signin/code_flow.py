@@ -63,7 +63,7 @@ class CodeFlow:
         if query.get("error") == "access_denied":
             raise SignInError("the sign-in was cancelled")
         code = query.get("code")
-        if not code:
+        if not code or "error" in query:
             raise SignInError(
                 "the identity provider refused the sign-in; begin again, or ask your administrator"
             )
