@@ -1,5 +1,7 @@
 """Subscribers of a real Keycloak, through the whole gateway, counted in a real Redis."""
 
+import hashlib
+import hmac
 import json
 import time
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import httpx
 import jwt
 import pytest
 import redis
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from llm_gateway.auth.refusal import MESSAGE
 from tests.servers.caller import APIS, Api, Caller, Header
@@ -105,6 +108,11 @@ def bad_tokens(keycloak: Keycloak, gateway: Gateway) -> dict[str, str]:
         json.dumps(jwt.decode(keycloak.token("fred"), options={"verify_signature": False})).encode()
     )
     with_secret = jwt.encode(claims, SECRETS["llm-gateway"].ljust(32, "-"), "HS256", {"kid": kid})
+    signed = f"{base64url(json.dumps({'alg': 'HS256', 'typ': 'JWT', 'kid': kid}).encode())}.{payload}"
+    with_public = {
+        f"the public key as a secret, {name}": f"{signed}.{base64url(mac(secret, signed))}"
+        for name, secret in public_key(keycloak, kid).items()
+    }
     return {
         "another audience": keycloak.token("erin", client_id="other-app"),
         "an ID token": granted["id_token"],
@@ -116,10 +124,29 @@ def bad_tokens(keycloak: Keycloak, gateway: Gateway) -> dict[str, str]:
         "algorithm none": f"{unsigned}.{payload}.",
         "algorithm none, with a signature": f"{unsigned}.{payload}.{signature}",
         "a shared secret": with_secret,
+        **with_public,
         "another key under the same kid": Signer(kid).token(claims).decode(),
         "another issuer": Signer(kid).token(claims | {"iss": "https://example.org/realms/ai-hub"}).decode(),
         "no token": "key-of-fred-free",
     }
+
+
+def public_key(keycloak: Keycloak, kid: str) -> dict[str, bytes]:
+    """The key that Keycloak publishes, as somebody may have written it down."""
+    found = httpx.get(f"{keycloak.issuer}/protocol/openid-connect/certs", trust_env=False).json()["keys"]
+    (jwk,) = (key for key in found if key["kid"] == kid)
+    key = jwt.PyJWK(jwk).key.public_bytes
+    return {
+        "PEM": key(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        "DER": key(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        "PKCS 1": key(Encoding.PEM, PublicFormat.PKCS1),
+        "JWK": json.dumps(jwk).encode(),
+        "the certificate's base64": jwk["x5c"][0].encode(),
+    }
+
+
+def mac(secret: bytes, signed: str) -> bytes:
+    return hmac.new(secret, signed.encode(), hashlib.sha256).digest()
 
 
 def expired_token(keycloak: Keycloak, gateway: Gateway) -> str:
