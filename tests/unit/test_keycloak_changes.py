@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.cli import keycloak, keycloak_arguments, keycloak_wanted
-from llm_gateway.cli.keycloak_admin import Account, Admin
-from llm_gateway.cli.keycloak_changes import changes, notes
-from llm_gateway.cli.keycloak_found import Found
-from llm_gateway.cli.keycloak_wanted import Wanted
+from llm_gateway.cli import keycloak_arguments
+from llm_gateway.cli.keycloak import setup
+from llm_gateway.cli.keycloak import wanted as wanted_of
+from llm_gateway.cli.keycloak.admin import Account, Admin
+from llm_gateway.cli.keycloak.changes import changes, notes
+from llm_gateway.cli.keycloak.found import Found
+from llm_gateway.cli.keycloak.wanted import Wanted
 from llm_gateway.errors import ConfigError
 from tests.servers.certificates import Authority
 
@@ -30,7 +32,7 @@ WANTED = Wanted(
     account_check=True,
     create_realm=False,
 )
-ROLES_MAPPER = keycloak_wanted.roles_mapper(WANTED) | {"name": "client roles"}
+ROLES_MAPPER = wanted_of.roles_mapper(WANTED) | {"name": "client roles"}
 SCOPES: dict[str, dict[str, Any]] = {
     name: {"name": name, "id": f"id-of-{name}", "protocolMappers": []}
     for name in ("basic", "profile", "email")
@@ -39,7 +41,7 @@ SCOPES: dict[str, dict[str, Any]] = {
 
 def client(attributes: dict[str, str] | None = None, **members: Any) -> dict[str, Any]:
     """A client that is as wanted, but for these."""
-    made = keycloak_wanted.new_client(WANTED)
+    made = wanted_of.new_client(WANTED)
     made["attributes"] = {**made["attributes"], **(attributes or {})}
     return made | {"id": "id-of-client", "secret": "s" * 40} | members
 
@@ -156,7 +158,7 @@ def test_a_secret_that_can_be_guessed_is_renewed_and_never_shown(secret: str | N
 
 
 def test_a_mapper_of_any_name_will_do_and_one_that_does_nothing_will_not() -> None:
-    named = keycloak_wanted.audience_mapper(WANTED) | {"name": "of somebody else"}
+    named = wanted_of.audience_mapper(WANTED) | {"name": "of somebody else"}
     assert lines(found(client=client(protocolMappers=[named]))) == []
 
     of_another = named | {"config": named["config"] | {"included.client.audience": "other"}}
@@ -203,14 +205,14 @@ def test_the_operator_is_told_of_what_is_left_open() -> None:
 
 def test_without_a_gateway_url_the_page_is_left_out() -> None:
     wanted = WANTED._replace(gateway_urls=())
-    made = keycloak_wanted.new_client(wanted)
+    made = wanted_of.new_client(wanted)
     assert made["standardFlowEnabled"] is False
     assert made["redirectUris"] == []
     assert "without --gateway-url" in notes(wanted, Found(realm={"realm": "staff"}, scopes=SCOPES))[0]
 
 
 def test_a_new_client_offers_no_more_than_is_asked() -> None:
-    made = keycloak_wanted.new_client(WANTED._replace(account_check=False))
+    made = wanted_of.new_client(WANTED._replace(account_check=False))
     assert (made["publicClient"], made["fullScopeAllowed"], made["webOrigins"]) == (False, False, [])
     assert (made["implicitFlowEnabled"], made["directAccessGrantsEnabled"]) == (False, False)
     assert made["serviceAccountsEnabled"] is False
@@ -272,7 +274,7 @@ def test_a_password_file_that_cannot_be_one_is_refused(content: bytes, tmp_path:
     file = tmp_path / "password"
     file.write_bytes(content)
     with pytest.raises(ConfigError, match="--password-file"):
-        keycloak.setup(options("--password-file", str(file)))
+        setup.setup(options("--password-file", str(file)))
 
 
 class TestServersThatAreNone:
@@ -281,7 +283,7 @@ class TestServersThatAreNone:
     def complaint(self, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
         password = tmp_path / "password"
         password.write_text("the-password")
-        assert keycloak.setup(options("--url", url, "--password-file", str(password), *words)) == 1
+        assert setup.setup(options("--url", url, "--password-file", str(password), *words)) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert "the-password" not in line
         return str(line)

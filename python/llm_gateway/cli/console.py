@@ -50,3 +50,11 @@ def to_paste(text: str) -> str:
 
 def _coloured(text: str, colour: str, terminal: bool) -> str:
     return f"\x1b[{colour}m{text}\x1b[0m" if terminal else text
+
+
+def agreed(question: str) -> bool:
+    """Asks on the terminal; what is no yes is a no, and so is an end of input."""
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False

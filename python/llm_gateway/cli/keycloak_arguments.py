@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from llm_gateway.cli.keycloak_wanted import Wanted
+from llm_gateway.cli.keycloak.wanted import Wanted
 from llm_gateway.errors import ConfigError
 from llm_gateway.tls import trust
 
@@ -110,9 +110,9 @@ def _how(parser: ArgumentParser) -> None:
 
 
 def _setup(arguments: Namespace) -> int:
-    from llm_gateway.cli import keycloak
+    from llm_gateway.cli.keycloak.setup import setup
 
-    return keycloak.setup(options(arguments))
+    return setup(options(arguments))
 
 
 def options(arguments: Namespace) -> Options:

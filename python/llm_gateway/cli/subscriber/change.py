@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from llm_gateway.cli import console
-from llm_gateway.cli.subscriber.file import replace
+from llm_gateway.cli.file import replace
 from llm_gateway.cli.subscriber.problem import ProblemError
 
 _KEPT = ".before-llm-gateway"
@@ -61,10 +61,7 @@ def _write(path: Path, before: str, after: str) -> None:
 def _agreed() -> bool:
     if not sys.stdin.isatty():
         raise ProblemError("nobody is there to agree; say --yes to make this change")
-    try:
-        return input("Make this change? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
+    return console.agreed("Make this change?")
 
 
 def _coloured(line: str) -> str:

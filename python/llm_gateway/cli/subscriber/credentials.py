@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from llm_gateway.cli.file import replace
 from llm_gateway.cli.subscriber import key_ring
-from llm_gateway.cli.subscriber.file import replace
 from llm_gateway.cli.subscriber.problem import ProblemError
 
 _FILE = "credentials.json"

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
-from llm_gateway.cli.keycloak_wanted import Representation
+from llm_gateway.cli.keycloak.wanted import Representation
 
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _SHOWN_CHARACTERS = 200

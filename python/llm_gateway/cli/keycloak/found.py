@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from llm_gateway.cli.keycloak_admin import Admin, AdminError
-from llm_gateway.cli.keycloak_wanted import ACCOUNT_ROLE_CLIENT, Representation, Wanted
+from llm_gateway.cli.keycloak.admin import Admin, AdminError
+from llm_gateway.cli.keycloak.wanted import ACCOUNT_ROLE_CLIENT, Representation, Wanted
 
 
 class Found(NamedTuple):

@@ -2,9 +2,9 @@
 
 from typing import Any, NamedTuple
 
-from llm_gateway.cli import keycloak_found
-from llm_gateway.cli.keycloak_admin import Admin, AdminError
-from llm_gateway.cli.keycloak_wanted import (
+from llm_gateway.cli.keycloak.admin import Admin, AdminError
+from llm_gateway.cli.keycloak.found import find_client, user_id
+from llm_gateway.cli.keycloak.wanted import (
     ACCOUNT_ROLE,
     ACCOUNT_ROLE_CLIENT,
     ROLE_DESCRIPTION,
@@ -94,17 +94,17 @@ class Writer:
         """Gives a user the client's role `tier`."""
         key = self._client()["id"]
         role = self._admin.get("clients", key, "roles", tier)
-        place = ("users", keycloak_found.user_id(self._admin, user), "role-mappings", "clients", key)
+        place = ("users", user_id(self._admin, user), "role-mappings", "clients", key)
         self._admin.write(f"give {user} the role {tier}", "POST", *place, body=[role])
 
     def _client(self) -> Representation:
-        client = keycloak_found.find_client(self._admin, self._wanted.client_id)
+        client = find_client(self._admin, self._wanted.client_id)
         if client is None:
             raise AdminError(f"the client {self._wanted.client_id} is gone; run it again")
         return client
 
     def _account_role(self) -> tuple[str, Representation]:
-        realm_client = keycloak_found.find_client(self._admin, ACCOUNT_ROLE_CLIENT)
+        realm_client = find_client(self._admin, ACCOUNT_ROLE_CLIENT)
         if realm_client is None:
             raise AdminError(f"the realm has no client {ACCOUNT_ROLE_CLIENT}; give --without-account-check")
         return realm_client["id"], self._admin.get("clients", realm_client["id"], "roles", ACCOUNT_ROLE)

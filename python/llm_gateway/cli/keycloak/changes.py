@@ -5,10 +5,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from llm_gateway.auth.token import ALGORITHMS
-from llm_gateway.cli import keycloak_wanted as wanted_of
-from llm_gateway.cli.keycloak_found import Found
-from llm_gateway.cli.keycloak_wanted import ACCOUNT_ROLE, POST_LOGOUT, SIGNED_WITH, URI_SEPARATOR, Wanted
-from llm_gateway.cli.keycloak_writer import ClientChange, Writer
+from llm_gateway.cli.keycloak import wanted as wanted_of
+from llm_gateway.cli.keycloak.found import Found
+from llm_gateway.cli.keycloak.wanted import ACCOUNT_ROLE, POST_LOGOUT, SIGNED_WITH, URI_SEPARATOR, Wanted
+from llm_gateway.cli.keycloak.writer import ClientChange, Writer
 
 _NEEDED_SCOPE = "basic"
 _ROLES_SCOPE = "roles"

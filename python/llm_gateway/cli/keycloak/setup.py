@@ -3,15 +3,16 @@
 import getpass
 import os
 import sys
-import tempfile
 from functools import cache
+from pathlib import Path
 
-from llm_gateway.cli import console, keycloak_found
-from llm_gateway.cli.keycloak_admin import Account, Admin, AdminError
+from llm_gateway.cli import console
+from llm_gateway.cli.file import replace
+from llm_gateway.cli.keycloak.admin import Account, Admin, AdminError
+from llm_gateway.cli.keycloak.changes import Change, changes, notes
+from llm_gateway.cli.keycloak.found import Found, read
+from llm_gateway.cli.keycloak.writer import Writer
 from llm_gateway.cli.keycloak_arguments import Options
-from llm_gateway.cli.keycloak_changes import Change, changes, notes
-from llm_gateway.cli.keycloak_found import Found
-from llm_gateway.cli.keycloak_writer import Writer
 from llm_gateway.errors import ConfigError
 
 _PASSWORD_BYTES = 4096
@@ -35,7 +36,7 @@ def setup(options: Options) -> int:
 
 def _set_up(admin: Admin, options: Options) -> int:
     wanted = options.wanted
-    found = keycloak_found.read(admin, wanted)
+    found = read(admin, wanted)
     if found.realm is None and not wanted.create_realm:
         raise AdminError(f"there is no realm {wanted.realm}; make it in the console, or say --create-realm")
     if found.realm is None and wanted.members:
@@ -50,7 +51,7 @@ def _set_up(admin: Admin, options: Options) -> int:
             console.say("nothing was changed")
             return 1
         _make(needed, Writer(admin, wanted))
-        found = keycloak_found.read(admin, wanted)
+        found = read(admin, wanted)
         if left := changes(wanted, found):
             for line in (line for change in left for line in change.lines):
                 console.complain(f"still to do: {line}")
@@ -101,12 +102,8 @@ def _say_settings(admin: Admin, options: Options, found: Found, *, is_secret_sho
 
 
 def _write_secret(name: str, secret: str) -> None:
-    folder = os.path.dirname(os.path.abspath(name))
     try:
-        # Made with mode 600, and moved into its place whole.
-        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".secret-", delete=False) as file:
-            file.write(f"{secret}\n")
-        os.replace(file.name, name)
+        replace(Path(name).absolute(), f"{secret}\n".encode(), mode=0o600)
     except OSError as cause:
         raise AdminError(f"--secret-file: {name} cannot be written: {cause.strerror}") from None
 
@@ -135,7 +132,4 @@ def _agreed(count: int) -> bool:
     if not sys.stdin.isatty():
         raise ConfigError(["nobody is there to ask whether to make these changes; say --yes to make them"])
     question = "make this change?" if count == 1 else f"make these {count} changes?"
-    try:
-        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
+    return console.agreed(question)
