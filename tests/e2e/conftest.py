@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from playwright.sync_api import Browser
 
+from tests.servers.browser import Tab, browser, tab
 from tests.servers.gateway import redis_server
 from tests.servers.keycloak import Keycloak, UnavailableError
 from tests.servers.scripted import ScriptedUpstream
@@ -18,6 +20,22 @@ def keycloak() -> Iterator[Keycloak]:
             yield running
     except UnavailableError as cause:
         pytest.skip(str(cause))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A real browser for a file of tests. Its library has a loop of its own in this thread while it runs: no
+    longer than that, or other files could not run theirs.
+    """
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture
+def opened(chromium: Browser) -> Iterator[Tab]:
+    """A tab of somebody who has not been anywhere yet."""
+    with tab(chromium, viewport={"width": 1280, "height": 900}) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from tests.servers.browser import approve, browser, tab
 from tests.servers.caller import Caller
 from tests.servers.claude_signin import READY, ClaudeHome, say, sign_in_on_screen
 from tests.servers.demo_upstream import demo_upstream
-from tests.servers.gateway import Gateway, settings
-from tests.servers.keycloak import SECRETS, Keycloak
+from tests.servers.gateway import Gateway, sign_in_settings
+from tests.servers.keycloak import Keycloak
 from tests.servers.script import Answer
 from tests.servers.scripted import ScriptedUpstream
 from tests.servers.subscriber import ROOT
@@ -39,11 +39,8 @@ TIERS = {
 
 
 def configuration(keycloak: Keycloak, url: str, **auth: Any) -> dict[str, Any]:
-    config = settings(url, tiers=TIERS)
-    del config["subscribers"]
-    secret = SECRETS["llm-gateway"]
-    known = {"provider": "keycloak", "issuer": keycloak.issuer, "client_secret": secret}
-    return config | {"auth": known | {"login_notice": "Prompts are not stored."} | auth}
+    known = keycloak.auth(login_notice="Prompts are not stored.", **auth)
+    return sign_in_settings(url, known, tiers=TIERS)
 
 
 @pytest.fixture(scope="module")

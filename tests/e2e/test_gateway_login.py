@@ -11,7 +11,7 @@ import pytest
 
 from tests.servers.approval import Person
 from tests.servers.caller import Caller
-from tests.servers.gateway import Gateway, settings
+from tests.servers.gateway import Gateway, settings, sign_in_settings
 from tests.servers.keycloak import SECRETS, Keycloak
 from tests.servers.scripted import ScriptedUpstream
 from tests.servers.waiting import eventually
@@ -25,10 +25,7 @@ FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
 def configuration(keycloak: Keycloak, upstream: ScriptedUpstream, **sections: Any) -> dict[str, Any]:
-    config = settings(upstream.url, **sections)
-    del config["subscribers"]
-    known = {"provider": "keycloak", "issuer": keycloak.issuer, "client_secret": SECRETS["llm-gateway"]}
-    return config | {"auth": known | {"login_notice": NOTICE}}
+    return sign_in_settings(upstream.url, keycloak.auth(login_notice=NOTICE), **sections)
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,14 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
 
 from llm_gateway.auth.refusal import MESSAGE
 from tests.servers.caller import Caller
-from tests.servers.gateway import Gateway, settings
-from tests.servers.keycloak import SECRETS, Keycloak
+from tests.servers.gateway import Gateway, sign_in_settings
+from tests.servers.keycloak import Keycloak
 from tests.servers.scripted import ScriptedUpstream
 from tests.servers.waiting import eventually
 
@@ -26,11 +25,8 @@ def replicas(
     shared_upstream: ScriptedUpstream,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Gateway, Gateway]]:
-    config = settings(shared_upstream.url, quota={"redis_url": redis_url})
-    del config["subscribers"]
-    secret = SECRETS["llm-gateway"]
-    auth: dict[str, Any] = {"provider": "keycloak", "issuer": keycloak.issuer, "client_secret": secret}
-    config["auth"] = auth | {"introspect": True, "introspect_s": EVERY_S}
+    auth = keycloak.auth(introspect=True, introspect_s=EVERY_S)
+    config = sign_in_settings(shared_upstream.url, auth, quota={"redis_url": redis_url})
     folder = tmp_path_factory.mktemp("introspection")
     with Gateway(folder / "one", config) as one, Gateway(folder / "other", config) as other:
         yield one, other

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from llm_gateway.auth.refusal import MESSAGE
 from tests.servers.caller import APIS, Api, Caller, Header
 from tests.servers.claude_code import TokenVariable, run_claude
-from tests.servers.gateway import Gateway, settings
+from tests.servers.gateway import Gateway, sign_in_settings
 from tests.servers.issuer import Signer, base64url
 from tests.servers.keycloak import SECRETS, Keycloak
 from tests.servers.scripted import ScriptedUpstream
@@ -50,10 +50,8 @@ def gateway(
 def configuration(
     keycloak: Keycloak, redis_url: str, upstream: ScriptedUpstream, **auth: Any
 ) -> dict[str, Any]:
-    found = settings(upstream.url, quota={"redis_url": redis_url})
-    del found["subscribers"]
     known = {"provider": "keycloak", "issuer": keycloak.issuer, "authorized_parties": ["short-lived"]}
-    return found | {"auth": known | auth}
+    return sign_in_settings(upstream.url, known | auth, quota={"redis_url": redis_url})
 
 
 @pytest.mark.parametrize("header", ["x-api-key", "authorization"])

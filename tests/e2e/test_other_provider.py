@@ -9,7 +9,7 @@ import pytest
 
 from llm_gateway.auth.refusal import MESSAGE
 from tests.servers.caller import Caller
-from tests.servers.gateway import Gateway, settings
+from tests.servers.gateway import Gateway, sign_in_settings
 from tests.servers.keycloak import Keycloak, UnavailableError
 from tests.servers.scripted import ScriptedUpstream
 from tests.servers.second_provider import CLIENT, SECRET, SecondProvider, approve
@@ -31,10 +31,8 @@ def provider() -> Iterator[SecondProvider]:
 
 
 def configuration(provider: SecondProvider, upstream_url: str, **auth: Any) -> dict[str, Any]:
-    config = settings(upstream_url)
-    del config["subscribers"]
     known = {"provider": "oidc", "issuer": provider.issuer, "client_id": CLIENT, "client_secret": SECRET}
-    return config | {"auth": known | {"claims": ["plan"]} | auth}
+    return sign_in_settings(upstream_url, known | {"claims": ["plan"]} | auth)
 
 
 @pytest.fixture(scope="module")

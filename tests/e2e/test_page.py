@@ -10,10 +10,10 @@ import pytest
 import redis
 from playwright.sync_api import Browser, Page
 
-from tests.servers.browser import Tab, browser, sign_in, tab
+from tests.servers.browser import Tab, sign_in, tab
 from tests.servers.caller import Caller
-from tests.servers.gateway import Gateway, settings
-from tests.servers.keycloak import SECRETS, Keycloak
+from tests.servers.gateway import Gateway, settings, sign_in_settings
+from tests.servers.keycloak import Keycloak
 from tests.servers.scripted import ScriptedUpstream
 from tests.servers.waiting import eventually
 
@@ -28,11 +28,8 @@ KEY = re.compile(r"ogw_[0-9A-Za-z]{40,}")
 
 
 def configuration(keycloak: Keycloak, redis_url: str, upstream: ScriptedUpstream) -> dict[str, Any]:
-    config = settings(upstream.url, quota={"redis_url": redis_url})
-    del config["subscribers"]
-    secret = SECRETS["llm-gateway"]
-    auth = {"provider": "keycloak", "issuer": keycloak.issuer, "client_secret": secret}
-    return config | {"auth": auth, "keys": {"pepper": "p" * 32}}
+    sections = {"quota": {"redis_url": redis_url}, "keys": {"pepper": "p" * 32}}
+    return sign_in_settings(upstream.url, keycloak.auth(), **sections)
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +42,6 @@ def gateway(
     config = configuration(keycloak, redis_url, shared_upstream)
     with Gateway(tmp_path_factory.mktemp("page"), config) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as running:
-        yield running
-
-
-@pytest.fixture
-def opened(chromium: Browser) -> Iterator[Tab]:
-    with tab(chromium, viewport={"width": 1280, "height": 900}) as made:
-        yield made
 
 
 @pytest.fixture

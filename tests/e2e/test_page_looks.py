@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.servers.browser import browser, sign_in, tab
-from tests.servers.gateway import Gateway, settings
-from tests.servers.keycloak import SECRETS, Keycloak
+from tests.servers.browser import sign_in, tab
+from tests.servers.gateway import Gateway, sign_in_settings
+from tests.servers.keycloak import Keycloak
 from tests.servers.scripted import ScriptedUpstream
 
 pytestmark = [pytest.mark.keycloak, pytest.mark.requires("chromium"), pytest.mark.timeout(300)]
@@ -25,20 +25,11 @@ LONG = "x" * 100
 def gateway(
     keycloak: Keycloak, shared_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    config: dict[str, Any] = settings(shared_upstream.url)
-    del config["subscribers"]
-    secret = SECRETS["llm-gateway"]
-    config["auth"] = {"provider": "keycloak", "issuer": keycloak.issuer, "client_secret": secret}
     units = [("requests", "day", 5), ("tokens", "month", 10**12), ("prompts", "week", None)]
     windows = [{"unit": unit, "period": period, "limit": limit} for unit, period, limit in units]
-    config["tiers"] = {"pro": {"quota": [*windows, {"unit": "concurrent", "limit": 4}]}}
+    tiers = {"pro": {"quota": [*windows, {"unit": "concurrent", "limit": 4}]}}
+    config = sign_in_settings(shared_upstream.url, keycloak.auth(), tiers=tiers)
     with Gateway(tmp_path_factory.mktemp("looks"), config) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as running:
         yield running
 
 

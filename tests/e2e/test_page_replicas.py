@@ -4,17 +4,16 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
-from tests.servers.browser import Tab, browser, sign_in, tab
+from tests.servers.browser import Tab, sign_in
 from tests.servers.caller import Caller
 from tests.servers.front import Front
-from tests.servers.gateway import Gateway, settings
-from tests.servers.keycloak import SECRETS, Keycloak
+from tests.servers.gateway import Gateway, sign_in_settings
+from tests.servers.keycloak import Keycloak
 from tests.servers.scripted import ScriptedUpstream
 from tests.servers.waiting import eventually
 
@@ -42,27 +41,16 @@ def replicas(
     front: Front,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Replicas]:
-    config: dict[str, Any] = settings(shared_upstream.url, quota={"redis_url": redis_url})
-    del config["subscribers"]
-    secret = SECRETS["llm-gateway"]
-    config["auth"] = {"provider": "keycloak", "issuer": keycloak.issuer, "client_secret": secret}
-    config["server"] = {"public_url": front.url}
-    config["keys"] = {"pepper": "a pepper of 32 characters or more"}
+    config = sign_in_settings(
+        shared_upstream.url,
+        keycloak.auth(),
+        quota={"redis_url": redis_url},
+        server={"public_url": front.url},
+        keys={"pepper": "a pepper of 32 characters or more"},
+    )
     folder = tmp_path_factory.mktemp("replicas")
     with Gateway(folder / "one", config) as one, Gateway(folder / "other", config) as other:
         yield one, other
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as running:
-        yield running
-
-
-@pytest.fixture
-def opened(chromium: Browser) -> Iterator[Tab]:
-    with tab(chromium) as made:
-        yield made
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from tests.servers.browser import Tab, browser, sign_in, tab
-from tests.servers.gateway import Gateway, free_port, settings
+from tests.servers.browser import Tab, sign_in, tab
+from tests.servers.gateway import Gateway, free_port, sign_in_settings
 from tests.servers.keycloak import SECRETS, Keycloak
 from tests.servers.scripted import Answer, ScriptedUpstream
 
@@ -30,22 +30,8 @@ def gateway(
 
 
 def configuration(upstream: ScriptedUpstream, issuer: str) -> dict[str, Any]:
-    config: dict[str, Any] = settings(upstream.url)
-    del config["subscribers"]
-    secret = SECRETS["llm-gateway"]
-    return config | {"auth": {"provider": "keycloak", "issuer": issuer, "client_secret": secret}}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as running:
-        yield running
-
-
-@pytest.fixture
-def opened(chromium: Browser) -> Iterator[Tab]:
-    with tab(chromium) as made:
-        yield made
+    auth = {"provider": "keycloak", "issuer": issuer, "client_secret": SECRETS["llm-gateway"]}
+    return sign_in_settings(upstream.url, auth)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from llm_gateway.auth.refusal import MESSAGE
 from tests.servers.caller import Caller
-from tests.servers.gateway import Gateway, settings
+from tests.servers.gateway import Gateway, sign_in_settings
 from tests.servers.key_owner import Owner, operator
 from tests.servers.keycloak import SECRETS, Keycloak
 from tests.servers.scripted import ScriptedUpstream
@@ -22,10 +22,9 @@ EVERY_S = 1
 
 
 def configuration(folder: Path, issuer: str, upstream: ScriptedUpstream, **auth: Any) -> dict[str, Any]:
-    config = settings(upstream.url, data_dir=str(folder / "data"))
-    del config["subscribers"]
     known = {"provider": "keycloak", "issuer": issuer, "client_secret": SECRETS["llm-gateway"]}
-    return config | {"auth": known | {"introspect": True, "introspect_s": EVERY_S} | auth}
+    checked = known | {"introspect": True, "introspect_s": EVERY_S} | auth
+    return sign_in_settings(upstream.url, checked, data_dir=str(folder / "data"))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.servers.gateway import Gateway, settings
+from tests.servers.gateway import Gateway, sign_in_settings
 from tests.servers.issuer import AUDIENCE, DISCOVERY, JWKS, Signer
 from tests.servers.script import Answer, CloseNow, Pause, Request, Reset
 from tests.servers.scripted import ScriptedUpstream
@@ -47,10 +47,8 @@ def provider(scripted_provider: ScriptedUpstream) -> ScriptedUpstream:
 
 @pytest.fixture
 def gateway(provider: ScriptedUpstream, tmp_path: Any) -> Iterator[Gateway]:
-    config = settings(provider.url)
-    del config["subscribers"]
-    config["auth"] = {"provider": "oidc", "issuer": provider.url, "client_secret": SECRET}
-    with Gateway(tmp_path, config) as running:
+    auth = {"provider": "oidc", "issuer": provider.url, "client_secret": SECRET}
+    with Gateway(tmp_path, sign_in_settings(provider.url, auth)) as running:
         yield running
         assert SECRET not in running.log()
         assert CANARY not in running.log()

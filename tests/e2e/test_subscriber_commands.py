@@ -6,15 +6,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jwt
 import pytest
 
 from tests.servers.caller import Caller
 from tests.servers.claude_code import BINARY
-from tests.servers.gateway import Gateway, settings
-from tests.servers.keycloak import SECRETS, Keycloak
+from tests.servers.gateway import Gateway, sign_in_settings
+from tests.servers.keycloak import Keycloak
 from tests.servers.script import Answer
 from tests.servers.scripted import ScriptedUpstream
 from tests.servers.subscriber import Subscriber
@@ -26,11 +25,7 @@ pytestmark = [pytest.mark.keycloak, pytest.mark.timeout(300)]
 def gateway(
     keycloak: Keycloak, shared_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    config = settings(shared_upstream.url)
-    del config["subscribers"]
-    secret = SECRETS["llm-gateway"]
-    auth: dict[str, Any] = {"provider": "keycloak", "issuer": keycloak.issuer, "client_secret": secret}
-    config["auth"] = auth | {"login_notice": "Prompts are not stored."}
+    config = sign_in_settings(shared_upstream.url, keycloak.auth(login_notice="Prompts are not stored."))
     with Gateway(tmp_path_factory.mktemp("commands"), config) as running:
         yield running
 

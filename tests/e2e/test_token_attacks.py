@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from llm_gateway.auth.refusal import MESSAGE
 from tests.servers.caller import APIS, Api, Caller, Header
 from tests.servers.connection import Connection, head
-from tests.servers.gateway import Gateway, settings
+from tests.servers.gateway import Gateway, sign_in_settings
 from tests.servers.issuer import AUDIENCE, DISCOVERY, JWKS, Signer, base64url
 from tests.servers.scripted import Answer, ScriptedUpstream
 
@@ -159,9 +159,7 @@ def issuer() -> Iterator[ScriptedUpstream]:
 def gateway(
     issuer: ScriptedUpstream, shared_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    config = settings(shared_upstream.url)
-    del config["subscribers"]
-    config["auth"] = {"provider": "oidc", "issuer": issuer.url}
+    config = sign_in_settings(shared_upstream.url, {"provider": "oidc", "issuer": issuer.url})
     with Gateway(tmp_path_factory.mktemp("attacks"), config) as running:
         yield running
 

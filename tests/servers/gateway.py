@@ -45,6 +45,13 @@ def settings(upstream_url: str, **sections: Any) -> dict[str, Any]:
     return {"upstreams": upstreams, "subscribers": SUBSCRIBERS, "quota": quota, **sections}
 
 
+def sign_in_settings(upstream_url: str, auth: Mapping[str, Any], **sections: Any) -> dict[str, Any]:
+    """The same for the people of an issuer, who take the place of the three subscribers."""
+    found = settings(upstream_url, **sections)
+    del found["subscribers"]
+    return found | {"auth": auth}
+
+
 class Gateway:
     """A running gateway. `.url` is without `/v1`; `.log()` is what it has written to standard error so far.
 

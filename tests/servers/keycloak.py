@@ -66,6 +66,11 @@ class Keycloak:
             finally:
                 keycloak.stop()
 
+    def auth(self, **more: Any) -> dict[str, Any]:
+        """The gateway's settings of that name, by which people of the realm sign in."""
+        known = {"provider": "keycloak", "issuer": self.issuer, "client_secret": SECRETS["llm-gateway"]}
+        return known | more
+
     def stop(self) -> None:
         """Returns when the process is gone; does nothing if it is already."""
         self._http.close()

@@ -17,6 +17,7 @@ from llm_gateway.cli.keycloak import wanted as wanted_of
 from llm_gateway.cli.keycloak.admin import Account, Admin
 from llm_gateway.cli.keycloak.changes import changes, notes
 from llm_gateway.cli.keycloak.found import Found
+from llm_gateway.cli.keycloak.options import Options
 from llm_gateway.cli.keycloak.wanted import Wanted
 from llm_gateway.errors import ConfigError
 from tests.servers.certificates import Authority
@@ -219,7 +220,7 @@ def test_a_new_client_offers_no_more_than_is_asked() -> None:
     assert "secret" not in made
 
 
-def options(*words: str) -> keycloak_arguments.Options:
+def options(*words: str) -> Options:
     parser = ArgumentParser()
     keycloak_arguments.add(parser.add_subparsers())
     given = ["keycloak", "setup", "--url", "https://keycloak.example", "--realm", "staff", *words]

@@ -2,12 +2,11 @@
 
 import os
 import re
-import ssl
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, _SubParsersAction
 from ipaddress import ip_address
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from llm_gateway.cli.keycloak.options import Options
 from llm_gateway.cli.keycloak.wanted import Wanted
 from llm_gateway.errors import ConfigError
 from llm_gateway.tls import trust
@@ -15,24 +14,6 @@ from llm_gateway.tls import trust
 _TIERS = "free,pro,enterprise"
 _TOKEN_LIFE_S = 600
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-class Options(NamedTuple):
-    """Where and as whom to sign in, what is wanted there, and how to go about it.
-
-    `password_file` is None for a question at the terminal, and `-` for standard input.
-    """
-
-    url: str
-    tls: ssl.SSLContext
-    admin: str
-    admin_realm: str
-    password_file: str | None
-    wanted: Wanted
-    dry_run: bool
-    yes: bool
-    secret_file: str | None
-    show_secret: bool
 
 
 def add(commands: "_SubParsersAction[ArgumentParser]") -> None:

@@ -11,8 +11,8 @@ from llm_gateway.cli.file import replace
 from llm_gateway.cli.keycloak.admin import Account, Admin, AdminError
 from llm_gateway.cli.keycloak.changes import Change, changes, notes
 from llm_gateway.cli.keycloak.found import Found, read
+from llm_gateway.cli.keycloak.options import Options
 from llm_gateway.cli.keycloak.writer import Writer
-from llm_gateway.cli.keycloak_arguments import Options
 from llm_gateway.errors import ConfigError
 
 _PASSWORD_BYTES = 4096
