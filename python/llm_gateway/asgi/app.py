@@ -5,7 +5,7 @@ import logging
 from uuid import uuid4
 
 from llm_gateway._core import Exchange, shape
-from llm_gateway.asgi import body, edge, endpoints, lifespan, oauth, views
+from llm_gateway.asgi import body, browser, edge, endpoints, lifespan, oauth, views
 from llm_gateway.asgi.endpoints import Endpoint
 from llm_gateway.asgi.gateway import Gateway
 from llm_gateway.asgi.request import Request
@@ -90,6 +90,8 @@ async def _view_refused(fault: Fault, scope: Scope, receive: body.Counted, send:
     await body.discard(headers, receive, receive.size)
     if oauth.is_oauth(path):
         await _send(send, oauth.refused(fault))
+    elif browser.is_asking(headers):
+        await _send(send, browser.refused(fault))
     else:
         await _send(send, shape(fault, endpoints.dialect_of(path, headers), _request_id()))
 

@@ -1,8 +1,5 @@
 """Browsers: their sessions, their forms, and what they are told."""
 
-import logging
-from collections.abc import Awaitable, Callable
-from functools import wraps
 from hmac import compare_digest
 from typing import NamedTuple
 
@@ -14,15 +11,12 @@ from llm_gateway.errors import Fault
 from llm_gateway.signin.sessions import Session
 from llm_gateway.subscriber import Subscriber
 
-logger = logging.getLogger(__name__)
-
-View = Callable[[Gateway, Request], Awaitable[Answer]]
-
 _ENDED = "Your session has ended. Sign in again."
 _STATUSES = {
     "unauthenticated": 401,
     "forbidden": 403,
     "not_found": 404,
+    "method_not_allowed": 405,
     "too_large": 413,
     "unsupported_media_type": 415,
     "overloaded": 503,
@@ -101,25 +95,13 @@ def _from_own_page(request: Request) -> None:
         raise Fault("forbidden", "this form was sent from another page; open the gateway's own one")
 
 
-def from_browsers(view: View) -> View:
-    """Has the view's faults told as a page to who can show one, and as everywhere to all others."""
-
-    @wraps(view)
-    async def told(gateway: Gateway, request: Request) -> Answer:
-        if b"text/html" not in (request.header(b"accept") or b""):
-            return await view(gateway, request)
-        try:
-            return await view(gateway, request)
-        except Fault as fault:
-            return _refusal(fault)
-        except Exception:
-            logger.exception("request_failed")
-            return _refusal(Fault("internal", "something went wrong in the gateway; try again"))
-
-    return told
+def is_asking(headers: Headers) -> bool:
+    """Whether somebody at a browser asks, and not a program: only browsers ask for HTML."""
+    return any(name == b"accept" and b"text/html" in value for name, value in headers)
 
 
-def _refusal(fault: Fault) -> Answer:
+def refused(fault: Fault) -> Answer:
+    """The page that says what is wrong."""
     status = _STATUSES.get(fault.kind, 400)
     headers = [(b"retry-after", str(fault.retry_after_s).encode())] if fault.retry_after_s else []
     return message(status, "That did not work", sentence(fault.message), ("/", "To the page"), headers)

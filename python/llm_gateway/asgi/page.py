@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 from llm_gateway import pages
 from llm_gateway.asgi.browser import (
     Visitor,
-    from_browsers,
     html,
     message,
     redirect,
@@ -29,7 +28,6 @@ _CALLBACK = "/signin/callback"
 _SCALE = 1000
 
 
-@from_browsers
 async def page(gateway: Gateway, request: Request) -> Answer:
     """The page: for those who signed in with what is theirs."""
     found = await visitor(gateway, request)
@@ -55,7 +53,6 @@ async def asset(_gateway: Gateway, request: Request) -> Answer:
     return html(200, headers, body)
 
 
-@from_browsers
 async def sign_in(gateway: Gateway, request: Request) -> Answer:
     """Sends the browser to the identity provider."""
     if gateway.sign_in is None:
@@ -64,7 +61,6 @@ async def sign_in(gateway: Gateway, request: Request) -> Answer:
     return redirect(begun.url, [request.set_cookie("signin", begun.cookie, UNDER_WAY_S)])
 
 
-@from_browsers
 async def sign_in_callback(gateway: Gateway, request: Request) -> Answer:
     """Begins a session with what the identity provider sends back."""
     if gateway.sign_in is None:
@@ -80,7 +76,6 @@ async def sign_in_callback(gateway: Gateway, request: Request) -> Answer:
     return redirect("/", [over, session])
 
 
-@from_browsers
 async def sign_out(gateway: Gateway, request: Request) -> Answer:
     """Ends the session, here and at the identity provider."""
     found, _ = await wanted_by_session(gateway, request)
@@ -97,7 +92,6 @@ async def sign_out(gateway: Gateway, request: Request) -> Answer:
     return redirect(url or "/", [request.set_cookie("session", "", 0)])
 
 
-@from_browsers
 async def create_key(gateway: Gateway, request: Request) -> Answer:
     """Makes a personal key and shows it once."""
     found, form = await wanted_by_session(gateway, request)
@@ -113,7 +107,6 @@ async def create_key(gateway: Gateway, request: Request) -> Answer:
     return html(200, headers, body)
 
 
-@from_browsers
 async def revoke_key(gateway: Gateway, request: Request) -> Answer:
     """Revokes a personal key."""
     found, form = await wanted_by_session(gateway, request)
