@@ -192,6 +192,18 @@ def test_a_form_that_is_too_large_is_refused_and_the_next_request_answered(gatew
             assert client.get("/").status_code == 200
 
 
+@pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/v1/messages", 405), ("/quota", 401)])
+def test_a_wrong_way_is_told_to_people_as_a_page_and_to_programs_in_json(
+    gateway: Gateway, path: str, status: int
+) -> None:
+    shown = httpx.get(f"{gateway.url}{path}", headers=HTML, trust_env=False)
+    assert (shown.status_code, shown.headers["content-type"]) == (status, "text/html; charset=utf-8")
+    assert "default-src 'none'" in shown.headers["content-security-policy"]
+    told = httpx.get(f"{gateway.url}{path}", trust_env=False)
+    assert told.status_code == status
+    assert told.json()["error"]["message"]
+
+
 def test_over_tls_cookies_are_bound_to_this_host(
     keycloak: Keycloak, upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:
