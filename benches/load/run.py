@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import report
 import servers
 import table
 from cases import CASES, MEMORY, SQLITE, TOKENS, TRANSLATED, UNMETERED, Case, Sample
@@ -82,8 +83,12 @@ def main() -> int:
     try:
         with _folder(options.logs) as folder, ExitStack() as stack:
             bench = _start(options, folder, stack)
-            _say(*_machine(), "")
+            machine = tuple(_machine())
+            _say(*machine, "")
             _run(bench, options)
+            if options.json is not None:
+                found = report.report(machine, (*CASES, MEMORY), bench.samples)
+                options.json.write_text(json.dumps(found, indent=1) + "\n")
     except CannotRunError as error:
         _say(f"bench: {error}")
         return 2
@@ -124,6 +129,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--logs", type=Path, metavar="FOLDER", help="keep the servers' configuration and logs here"
     )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures and all samples here")
     options = parser.parse_args()
     options.rounds = options.rounds or (2 if options.quick else 5)
     return options
@@ -180,8 +186,10 @@ def _run(bench: Bench, options: argparse.Namespace) -> None:
             duration_s = case.quick_s if options.quick else case.duration_s
             turned = bench.targets[turn:] + bench.targets[:turn]
             for target in (target for target in turned if case.is_for(target.name)):
+                _show_progress(f"round {number + 1} of {options.rounds}: {case.name}, {target.name}")
                 bench.client(target, (*case.arguments, *WARM_UP))
                 bench.measure(case, target, (*case.arguments, "--duration-s", str(duration_s)))
+        _show_progress("")
         _say(f"round {number + 1} of {options.rounds} done, load average {os.getloadavg()[0]:.1f}")
     _say(
         "",
@@ -233,6 +241,13 @@ def _raise_open_files() -> None:
     """A relay of 1,000 streams holds 2,000 sockets; common limits are lower."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _show_progress(text: str) -> None:
+    """What is running now, on one line that the next one takes the place of; nothing but on a terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
 
 
 def _say(*lines: str) -> None:

@@ -32,26 +32,27 @@ def _row(label: str, cells: Sequence[str], aim: str) -> str:
     ).rstrip()
 
 
-def _values(case: Case, figure: Figure, rounds: Rounds, name: str) -> list[float]:
-    """One value per round: the figure itself, or its ratio to the baseline's of the same round."""
+def values(case: Case, figure: Figure, rounds: Rounds, name: str) -> list[float]:
+    """One value per round: the figure itself, or where `is_ratio`, that to the baseline's of the round."""
     own = [figure.value(sample) for sample in rounds[name]]
-    if not _is_ratio(case, figure, rounds, name):
+    if not is_ratio(case, figure, rounds, name):
         return [value for value in own if value is not None]
     baseline = [figure.value(sample) for sample in rounds[case.baseline]]
     return [mine / other for mine, other in zip(own, baseline, strict=True) if mine is not None and other]
 
 
-def _is_ratio(case: Case, figure: Figure, rounds: Rounds, name: str) -> bool:
+def is_ratio(case: Case, figure: Figure, rounds: Rounds, name: str) -> bool:
+    """Whether the figure of `name` is shown as its ratio to the baseline's."""
     return name != case.baseline and case.baseline in rounds and not figure.absolute
 
 
 def _cell(case: Case, figure: Figure, rounds: Rounds, name: str) -> str:
-    values = _values(case, figure, rounds, name)
-    if not values:
+    found = values(case, figure, rounds, name)
+    if not found:
         return "-"
-    if not _is_ratio(case, figure, rounds, name):
-        return _number(median(values))
-    return f"{median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+    if not is_ratio(case, figure, rounds, name):
+        return _number(median(found))
+    return f"{median(found):.2f} ({min(found):.2f}-{max(found):.2f})"
 
 
 def _number(value: float) -> str:
@@ -61,8 +62,8 @@ def _number(value: float) -> str:
 def _aim(case: Case, figure: Figure, rounds: Rounds) -> str:
     if figure.aim is None:
         return ""
-    values = _values(case, figure, rounds, case.subject) if case.subject in rounds else []
+    found = values(case, figure, rounds, case.subject) if case.subject in rounds else []
     comparable = figure.absolute or case.baseline in rounds
-    if not values or not comparable:
+    if not found or not comparable:
         return str(figure.aim)
-    return f"{figure.aim} {'met' if figure.aim.is_met(median(values)) else 'missed'}"
+    return f"{figure.aim} {'met' if figure.aim.is_met(median(found)) else 'missed'}"
