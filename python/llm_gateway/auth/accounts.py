@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 import httpx
 import msgspec
 
-from llm_gateway.auth.issuer import UnusableAnswerError
+from llm_gateway.auth.issuer import UnusableAnswerError, content
 from llm_gateway.auth.provider import Provider, ProviderRefusalError
 from llm_gateway.auth.refusal import refusal
 from llm_gateway.config.schema import Auth
@@ -19,7 +19,6 @@ from llm_gateway.tls import trust
 
 _log = logging.getLogger("llm_gateway.auth")
 
-_ANSWER_BYTES = 1024 * 1024
 _LIMIT_S = 5.0
 _TIMEOUT = httpx.Timeout(_LIMIT_S, connect=2.0)
 _HEADERS = {"accept": "application/json", "accept-encoding": "identity"}
@@ -133,15 +132,8 @@ class Accounts:
             self._http = httpx.AsyncClient(
                 timeout=_TIMEOUT, headers=_HEADERS, verify=self._tls, follow_redirects=False, trust_env=False
             )
-        body = bytearray()
         async with self._http.stream("GET", url, headers=headers) as answer:
-            if answer.headers.get("content-encoding", "identity") != "identity":
-                raise UnusableAnswerError("a compressed answer, which was not asked for")
-            async for chunk in answer.aiter_raw():
-                body += chunk
-                if len(body) > _ANSWER_BYTES:
-                    raise UnusableAnswerError("more than 1 MB")
-        return answer.status_code, bytes(body)
+            return answer.status_code, await content(answer)
 
     def _url(self, user: str) -> str | None:
         """Where somebody is asked about, or None for people of other issuers, and if nobody can be."""

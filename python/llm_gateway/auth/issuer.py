@@ -11,7 +11,7 @@ from llm_gateway.config.schema import TrustedIssuer
 from llm_gateway.errors import ConfigError
 from llm_gateway.tls import trust
 
-MAX_DOCUMENT_BYTES = 1024 * 1024
+_ANSWER_BYTES = 1024 * 1024
 FETCH_LIMIT_S = 5.0
 
 _TIMEOUT = httpx.Timeout(3.0, connect=2.0)
@@ -85,17 +85,26 @@ class Issuer:
         }
 
 
-async def _document(client: httpx.AsyncClient, url: str) -> object:
+async def content(answer: httpx.Response) -> bytes:
+    """Returns the body of a streamed answer to a request for `identity`, 1 MB at most.
+
+    Raises: UnusableAnswerError, and what httpx does.
+    """
+    if answer.headers.get("content-encoding", "identity") != "identity":
+        raise UnusableAnswerError("a compressed answer, which was not asked for")
     body = bytearray()
+    async for chunk in answer.aiter_raw():
+        body += chunk
+        if len(body) > _ANSWER_BYTES:
+            raise UnusableAnswerError("more than 1 MB")
+    return bytes(body)
+
+
+async def _document(client: httpx.AsyncClient, url: str) -> object:
     async with client.stream("GET", url) as answer:
         if answer.status_code != httpx.codes.OK:
             raise UnusableAnswerError(f"status {answer.status_code}")
-        if answer.headers.get("content-encoding", "identity") != "identity":
-            raise UnusableAnswerError("a compressed answer, which was not asked for")
-        async for chunk in answer.aiter_raw():
-            body += chunk
-            if len(body) > MAX_DOCUMENT_BYTES:
-                raise UnusableAnswerError("more than 1 MB")
+        body = await content(answer)
     try:
         return msgspec.json.decode(body)
     except (ValueError, RecursionError) as cause:

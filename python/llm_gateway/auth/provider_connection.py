@@ -9,12 +9,11 @@ from urllib.parse import quote_plus
 
 import httpx
 
-from llm_gateway.auth.issuer import UnusableAnswerError
+from llm_gateway.auth.issuer import UnusableAnswerError, content
 from llm_gateway.auth.provider_answer import ProviderRefusalError, understood
 from llm_gateway.config.schema import Auth
 from llm_gateway.tls import trust
 
-_ANSWER_BYTES = 1024 * 1024
 # Claude Code waits 10 s for an answer of /oauth/*; ours has to come before it gives up.
 _LIMIT_S = 8.0
 _TIMEOUT = httpx.Timeout(_LIMIT_S, connect=3.0)
@@ -82,15 +81,8 @@ class ProviderConnection:
     async def _exchange(
         self, url: str, form: Mapping[str, str], headers: Mapping[str, str]
     ) -> tuple[int, bytes]:
-        body = bytearray()
         async with self._opened().stream("POST", url, data=form, headers=headers) as answer:
-            if answer.headers.get("content-encoding", "identity") != "identity":
-                raise UnusableAnswerError("a compressed answer, which was not asked for")
-            async for chunk in answer.aiter_raw():
-                body += chunk
-                if len(body) > _ANSWER_BYTES:
-                    raise UnusableAnswerError("more than 1 MB")
-        return answer.status_code, bytes(body)
+            return answer.status_code, await content(answer)
 
     def _proof(self, secret_in_form: bool) -> tuple[dict[str, str], dict[str, str]]:
         if self._secret is None:
