@@ -1,8 +1,6 @@
 """A server with `apis: auto` is asked once what it speaks: that passes as it is, the rest is translated."""
 
 import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,8 +11,9 @@ import pytest
 import yaml
 
 from tests.servers.answers import default_answer
+from tests.servers.command import llm_gateway
 from tests.servers.connection import Reply, ask, chat, used
-from tests.servers.gateway import FREE, Gateway, clean_environment, free_port, settings
+from tests.servers.gateway import FREE, Gateway, free_port, settings
 from tests.servers.script import Request
 from tests.servers.scripted import Answer, Gate, ScriptedUpstream, WaitFor
 from tests.servers.shapes import Dialect, problem
@@ -211,14 +210,7 @@ def test_check_says_what_a_server_speaks(
     speak(upstream, *spoken)
     file = tmp_path / "gateway.yaml"
     file.write_text(yaml.safe_dump({"data_dir": str(tmp_path / "data"), **config(upstream.url)}))
-    ended = subprocess.run(
-        [sys.executable, "-m", "llm_gateway", "check", "--config", str(file)],
-        env=clean_environment({}),
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+    ended = llm_gateway("check", "--config", str(file))
     (line,) = [line for line in ended.stdout.splitlines() if "upstream internal" in line]
     assert words in line
     assert line[0] == ("✓" if spoken else "✗")

@@ -1,8 +1,6 @@
 """The command line, as a person meets it: what it prints, where, and its exit status."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,28 +8,18 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.servers.gateway import clean_environment, free_port, settings
+from tests.servers.command import Ended, llm_gateway
+from tests.servers.gateway import free_port, settings
 from tests.servers.keycloak import Keycloak
 from tests.servers.scripted import Answer, ScriptedUpstream
-
-Ended = subprocess.CompletedProcess[str]
 
 SECRETS = ("key-of-fred-free", "upstream-anthropic-key", "upstream-openai-key", "sk-in-the-environment")
 
 
 def run(folder: Path, *words: str, environment: Mapping[str, str] | None = None) -> Ended:
     """What `llm-gateway` with these words printed, run in `folder`; never a traceback, never a secret."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "llm_gateway", *words],
-        cwd=folder,
-        env=clean_environment(environment or {}),
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+    ended = llm_gateway(*words, folder=folder, environment=environment)
     printed = ended.stdout + ended.stderr
-    assert "Traceback" not in printed, printed
     assert "\x1b" not in printed
     assert not any(secret in printed for secret in SECRETS), printed
     return ended

@@ -13,6 +13,7 @@ import httpx
 import jwt
 import pytest
 
+from tests.servers.command import Ended, llm_gateway
 from tests.servers.gateway import Gateway, clean_environment, free_port, settings
 from tests.servers.keycloak import ADMIN, DEPLOYED_GATEWAY, DEPLOYED_REALM, Keycloak
 from tests.servers.keycloak_realm import Realm
@@ -21,7 +22,6 @@ from tests.servers.scripted import ScriptedUpstream
 pytestmark = [pytest.mark.keycloak, pytest.mark.timeout(300)]
 
 GATEWAY = "https://gateway.example"
-Ended = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
@@ -34,19 +34,9 @@ def realm(keycloak: Keycloak) -> Iterator[Realm]:
 
 def setup(realm: Realm, *words: str, url: str | None = None, password: str = ADMIN["password"]) -> Ended:
     """What the command printed; never a traceback, nor the password."""
-    command = [sys.executable, "-m", "llm_gateway", "keycloak", "setup", "--url", url or realm.base_url]
-    ended = subprocess.run(
-        [*command, "--realm", realm.name, "--password-file", "-", *words],
-        env=clean_environment({}),
-        input=f"{password}\n",
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    printed = ended.stdout + ended.stderr
-    assert "Traceback" not in printed, printed
-    assert password not in printed
+    where = ["--url", url or realm.base_url, "--realm", realm.name, "--password-file", "-"]
+    ended = llm_gateway("keycloak", "setup", *where, *words, stdin=f"{password}\n", timeout_s=60)
+    assert password not in ended.stdout + ended.stderr
     return ended
 
 

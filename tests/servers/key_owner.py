@@ -1,8 +1,6 @@
 """Those who manage personal keys: their owner by HTTP, an operator by `llm-gateway keys`."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,8 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.servers.gateway import Gateway, clean_environment
+from tests.servers.command import llm_gateway
+from tests.servers.gateway import Gateway
 
 # One connection for each request: so all workers of a gateway are met, and none outlives its gateway.
 _http = httpx.Client(trust_env=False, timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
@@ -53,11 +52,6 @@ def operator(folder: Path, config: Mapping[str, Any], *words: str) -> str:
     """What `llm-gateway keys` with these words prints, with the settings of a gateway that may be running."""
     file = folder / "operator.yaml"
     file.write_text(yaml.safe_dump(dict(config)))
-    return subprocess.run(
-        [sys.executable, "-m", "llm_gateway", "keys", *words, "--config", str(file)],
-        env=clean_environment({}),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=50,
-    ).stdout
+    ended = llm_gateway("keys", *words, "--config", str(file))
+    ended.check_returncode()
+    return ended.stdout

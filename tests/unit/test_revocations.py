@@ -10,24 +10,17 @@ import pytest
 
 from llm_gateway._core import Core
 from llm_gateway.auth.revocations import Revocations
-from llm_gateway.cli.core import opened
-from llm_gateway.config.load import load
 from llm_gateway.errors import Fault
 from llm_gateway.records import Records
+from tests.servers.cores import two_cores
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 async def cores(tmp_path: Path) -> AsyncIterator[tuple[Core, Core]]:
-    environ = {
-        "LLM_GATEWAY_DATA_DIR": str(tmp_path),
-        "AUTH_PROVIDER": "oidc",
-        "KEYCLOAK_URL": "https://a.example",
-    }
-    settings = load(environ)
-    async with opened(settings) as one, opened(settings) as other:
-        yield one, other
+    async with two_cores(tmp_path) as (_, both):
+        yield both
 
 
 class Failing:

@@ -10,11 +10,10 @@ import pytest
 
 from llm_gateway._core import Core
 from llm_gateway.auth.provider import Provider, ProviderRefusalError
-from llm_gateway.cli.core import opened
-from llm_gateway.config.load import load
 from llm_gateway.config.schema import Settings
 from llm_gateway.errors import Fault
 from llm_gateway.signin.sessions import Sessions
+from tests.servers.cores import two_cores
 
 pytestmark = pytest.mark.anyio
 
@@ -90,14 +89,8 @@ class Workers:
 
 @pytest.fixture
 async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
-    environ = {
-        "LLM_GATEWAY_DATA_DIR": str(tmp_path),
-        "AUTH_PROVIDER": "oidc",
-        "KEYCLOAK_URL": "https://a.example",
-    }
-    settings = load(environ)
-    async with opened(settings) as one, opened(settings) as other:
-        yield Workers(settings, (one, other))
+    async with two_cores(tmp_path) as (settings, cores):
+        yield Workers(settings, cores)
 
 
 async def test_a_session_is_found_by_every_worker_that_is_shown_its_cookie(workers: Workers) -> None:
