@@ -383,9 +383,11 @@ fn names_the_keys_that_are_no_counters() {
 }
 
 /// A second between 1970 and 2100; half of them within a day of a change of the zone's clock.
+///
+/// Not in the first hundred days: the month before would begin before the clock of Unix does.
 fn moments() -> impl Strategy<Value = (&'static str, i64)> {
     let zone = proptest::sample::select(&ZONES[..]);
-    let second = 90_000..4_102_444_800_i64;
+    let second = 8_640_000..4_102_444_800_i64;
     let away = prop_oneof![-90_000..90_000_i64, -4_000..4_000_i64, -70..70_i64];
     (zone, second, any::<bool>(), away).prop_map(|(name, second, near, away)| {
         let change = TimeZone::get(name)
