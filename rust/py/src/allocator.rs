@@ -1,9 +1,16 @@
-//! glibc's thresholds for a process that allocates and frees request bodies all the time.
+//! Who allocates: mimalloc what is Rust's, the C library what is Python's.
+
+use mimalloc::MiMalloc;
+
+/// The relay's thread would otherwise wait for those of Python and of the server at glibc's arena: measured, 114 → 97 µs
+/// of CPU per 1 kB request.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Keeps freed memory for the next body instead of giving it back to the kernel after each one.
 ///
-/// Bodies of 60 kB and more otherwise cross glibc's trim threshold on every request: measured, 186 → 133 µs of CPU
-/// per 60 kB request for about 8 MB of resident memory.
+/// For the bodies that the server hands to Python: those of 60 kB and more otherwise cross glibc's trim threshold on every
+/// request: measured, 186 → 133 µs of CPU per 60 kB request for about 8 MB of resident memory.
 #[cfg(target_env = "gnu")]
 pub(crate) fn keep_freed_memory() {
     const MIB: libc::c_int = 1024 * 1024;
@@ -17,7 +24,6 @@ pub(crate) fn keep_freed_memory() {
         libc::mallopt(libc::M_TRIM_THRESHOLD, 64 * MIB);
         libc::mallopt(libc::M_MMAP_THRESHOLD, 32 * MIB);
         libc::mallopt(libc::M_TOP_PAD, 4 * MIB);
-        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 

@@ -8,15 +8,13 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use relay::exchange::{Asked, run};
-use relay::plan::Plan;
 use relay::record::{Outcome, Record};
 use wire::{Operation, Peek};
 
 use crate::failure::{self, AnswerParts};
 use crate::future::Completion;
-use crate::send::AsgiClient;
+use crate::send::{AsgiClient, Ends};
 use crate::shared::Shared;
-use crate::window::{self, PlannedWeights, PlannedWindow};
 
 /// What was found in a body, and the body.
 #[pyclass(frozen)]
@@ -41,22 +39,6 @@ impl Request {
     fn max_tokens(&self) -> Option<u64> {
         self.peek.max_tokens
     }
-}
-
-/// `policy.plan.Plan`, as far as the relay needs it.
-#[derive(FromPyObject)]
-pub(crate) struct PlanArgument {
-    tier: String,
-    from_label: String,
-    to_label: String,
-    model: String,
-    wire_model: String,
-    upstream: String,
-    profile: String,
-    adapt: bool,
-    windows: Vec<PlannedWindow>,
-    weights: PlannedWeights,
-    on_store_failure: String,
 }
 
 /// One request. Dropped without having been run or refused, it leaves a record that says so.
@@ -133,7 +115,7 @@ impl Exchange {
         py: Python<'py>,
         request: &Bound<'py, Request>,
         user: String,
-        plan: PlanArgument,
+        plan: &Bound<'py, PyAny>,
         headers: &Bound<'py, PyAny>,
         query: &[u8],
         send: Py<PyAny>,
@@ -149,37 +131,23 @@ impl Exchange {
         })?;
         let request = request.get();
         let asked = Asked {
+            user,
             operation: self.operation,
             body: request.body.clone(),
             peek: request.peek.clone(),
             headers: wanted(headers)?,
             query: query.to_owned(),
         };
-        let plan = Plan {
-            user,
-            tier: plan.tier,
-            asked: plan.from_label,
-            model: plan.model,
-            served: plan.to_label,
-            wire_model: plan.wire_model,
-            upstream: plan.upstream,
-            profile: plan.profile,
-            adapt: plan.adapt,
-            windows: window::windows(plan.windows)?,
-            weights: plan.weights.into(),
-            on_failure: window::on_failure(&plan.on_store_failure)?,
-        };
+        let plan = self.shared.plans.read(plan)?;
         let mut record = self
             .record()
             .take()
             .ok_or_else(|| PyRuntimeError::new_err("an exchange runs once"))?;
-        record.asked = Some(plan.asked.clone());
-        record.model = Some(plan.served.clone());
-        record.upstream = Some(plan.upstream.clone());
+        record.plan = Some(Arc::clone(&plan));
         let (completion, future) = Completion::new(py, &self.shared.event_loop)?;
-        let client = AsgiClient::new(send, receive, completion);
+        let ends = Ends::new(send, receive, completion);
         self.shared.submit(ticket, move |core| {
-            Box::pin(run(core, asked, plan, record, client))
+            Box::pin(run(core, asked, plan, record, AsgiClient::new(ends)))
         });
         Ok(future)
     }

@@ -1,5 +1,7 @@
 //! An asyncio future that the relay's thread resolves, waking the event loop once.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use fault::Fault;
 use pyo3::IntoPyObjectExt;
 use pyo3::PyClass;
@@ -8,53 +10,114 @@ use pyo3::sync::PyOnceLock;
 
 use crate::failure;
 
-static RESOLVE: PyOnceLock<Py<Resolve>> = PyOnceLock::new();
+/// What becomes of a future: a result, or an exception.
+type Verdict = Result<Py<PyAny>, Py<PyAny>>;
 
-/// Runs on the event loop: sets a result unless the future has been cancelled meanwhile.
+/// A worker's event loop, as the relay's thread wakes it.
+#[derive(Clone)]
+pub(crate) struct EventLoop(Arc<Waiting>);
+
+struct Waiting {
+    event_loop: Py<PyAny>,
+    resolved: Arc<Resolved>,
+    /// Calls [`Resolve`].
+    resolve: PyOnceLock<Py<Resolve>>,
+}
+
+/// Futures that are to be resolved when the event loop wakes: one wake for all of them.
+type Resolved = Mutex<Vec<(Py<PyAny>, Verdict)>>;
+
+/// Runs on the event loop: resolves each future unless it has been cancelled meanwhile.
 #[pyclass(frozen)]
-struct Resolve;
+struct Resolve(Arc<Resolved>);
 
 #[pymethods]
 impl Resolve {
-    #[expect(clippy::unused_self, reason = "Python calls it as a method")]
-    fn __call__(
-        &self,
-        future: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        failed: bool,
-    ) -> PyResult<()> {
-        if !future.call_method0("done")?.is_truthy()? {
-            future.call_method1(
-                if failed {
-                    "set_exception"
-                } else {
-                    "set_result"
-                },
-                (value,),
-            )?;
+    fn __call__(&self, py: Python<'_>) {
+        let resolved = std::mem::take(&mut *lock(&self.0));
+        for (future, verdict) in resolved {
+            let future = future.bind(py);
+            if let Err(error) = settle(future, verdict) {
+                error.write_unraisable(py, Some(future));
+            }
         }
+    }
+}
+
+fn settle(future: &Bound<'_, PyAny>, verdict: Verdict) -> PyResult<()> {
+    let py = future.py();
+    if !future
+        .call_method0(pyo3::intern!(py, "done"))?
+        .is_truthy()?
+    {
+        match verdict {
+            Ok(value) => future.call_method1(pyo3::intern!(py, "set_result"), (value,))?,
+            Err(error) => future.call_method1(pyo3::intern!(py, "set_exception"), (error,))?,
+        };
+    }
+    Ok(())
+}
+
+impl EventLoop {
+    pub(crate) fn new(event_loop: Py<PyAny>) -> Self {
+        Self(Arc::new(Waiting {
+            event_loop,
+            resolved: Arc::default(),
+            resolve: PyOnceLock::new(),
+        }))
+    }
+
+    fn resolve(&self, py: Python<'_>, future: Py<PyAny>, verdict: Verdict) {
+        let mut resolved = lock(&self.0.resolved);
+        resolved.push((future, verdict));
+        if resolved.len() > 1 {
+            // It has been woken and not come yet.
+            return;
+        }
+        drop(resolved);
+        let resolve = || Py::new(py, Resolve(Arc::clone(&self.0.resolved)));
+        let called = self
+            .0
+            .resolve
+            .get_or_try_init(py, resolve)
+            .and_then(|resolve| self.call_soon(py, resolve.clone_ref(py)));
+        if called.is_err() {
+            // A closed loop has nobody waiting on it.
+            lock(&self.0.resolved).clear();
+        }
+    }
+
+    fn call_soon<T: PyClass>(&self, py: Python<'_>, callback: Py<T>) -> PyResult<()> {
+        let name = pyo3::intern!(py, "call_soon_threadsafe");
+        self.0.event_loop.call_method1(py, name, (callback,))?;
         Ok(())
     }
 }
 
+fn lock(resolved: &Resolved) -> MutexGuard<'_, Vec<(Py<PyAny>, Verdict)>> {
+    resolved.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The relay's end of a future. Must be resolved; dropping it resolves with `None`.
-#[derive(Debug)]
 pub(crate) struct Completion {
-    /// The event loop and the future, until resolved.
-    waiting: Option<(Py<PyAny>, Py<PyAny>)>,
+    event_loop: EventLoop,
+    /// Until it is resolved.
+    future: Option<Py<PyAny>>,
 }
 
 impl Completion {
     /// A new future of `event_loop`, and the end that resolves it.
     pub(crate) fn new<'py>(
         py: Python<'py>,
-        event_loop: &Py<PyAny>,
+        event_loop: &EventLoop,
     ) -> PyResult<(Self, Bound<'py, PyAny>)> {
-        let future = event_loop
-            .bind(py)
-            .call_method0(pyo3::intern!(py, "create_future"))?;
-        let waiting = Some((event_loop.clone_ref(py), future.clone().unbind()));
-        Ok((Self { waiting }, future))
+        let name = pyo3::intern!(py, "create_future");
+        let future = event_loop.0.event_loop.bind(py).call_method0(name)?;
+        let completion = Self {
+            event_loop: event_loop.clone(),
+            future: Some(future.clone().unbind()),
+        };
+        Ok((completion, future))
     }
 
     /// Resolves with what `result` makes, or raises the fault at the one who awaits.
@@ -62,55 +125,40 @@ impl Completion {
     where
         T: for<'py> IntoPyObject<'py>,
     {
-        Python::try_attach(|py| match result {
-            Ok(value) => match value.into_py_any(py) {
-                Ok(value) => self.wake(py, &value, false),
-                Err(error) => self.wake(py, &error.into_value(py).into_any(), true),
-            },
-            Err(fault) => {
-                let error = failure::to_python(py, &fault);
-                self.wake(py, &error.into_value(py).into_any(), true);
-            }
+        Python::try_attach(|py| {
+            let made = match result {
+                Ok(value) => value.into_py_any(py),
+                Err(fault) => Err(failure::to_python(py, &fault)),
+            };
+            self.end(py, made.map_err(|error| error.into_value(py).into_any()));
         });
     }
 
     /// Resolves with `None`, for a caller that holds the interpreter.
     pub(crate) fn finish(mut self, py: Python<'_>) {
-        self.wake(py, &py.None(), false);
+        self.end(py, Ok(py.None()));
     }
 
-    /// Has the event loop call `callback` in its own thread, while the future is not resolved.
+    /// Has the event loop call `callback` in its own thread.
     pub(crate) fn call_soon<T: PyClass>(
         &self,
         py: Python<'_>,
         callback: PyResult<Py<T>>,
     ) -> PyResult<()> {
-        if let Some((event_loop, _)) = &self.waiting {
-            event_loop.call_method1(py, pyo3::intern!(py, "call_soon_threadsafe"), (callback?,))?;
-        }
-        Ok(())
+        self.event_loop.call_soon(py, callback?)
     }
 
-    fn wake(&mut self, py: Python<'_>, value: &Py<PyAny>, failed: bool) {
-        let Some((event_loop, future)) = self.waiting.take() else {
-            return;
-        };
-        let Ok(resolve) = RESOLVE.get_or_try_init(py, || Py::new(py, Resolve)) else {
-            return;
-        };
-        // A closed loop has nobody waiting on it.
-        let _ = event_loop.call_method1(
-            py,
-            pyo3::intern!(py, "call_soon_threadsafe"),
-            (resolve, future, value, failed),
-        );
+    fn end(&mut self, py: Python<'_>, verdict: Verdict) {
+        if let Some(future) = self.future.take() {
+            self.event_loop.resolve(py, future, verdict);
+        }
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        if self.waiting.is_some() {
-            Python::try_attach(|py| self.wake(py, &py.None(), false));
+        if self.future.is_some() {
+            Python::try_attach(|py| self.end(py, Ok(py.None())));
         }
     }
 }

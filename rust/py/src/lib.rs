@@ -5,6 +5,8 @@ mod core;
 mod exchange;
 mod failure;
 mod future;
+mod outbox;
+mod plan;
 mod records;
 mod send;
 mod shared;

@@ -10,33 +10,102 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyType};
 use relay::client::{Client, Head, Sent};
+use std::rc::Rc;
 use std::sync::Mutex;
 use tokio::sync::oneshot;
 
 use crate::future::Completion;
+use crate::outbox::{Part, Slot};
 
 /// The client behind one ASGI request. Dropping it wakes the coroutine that waits for the exchange.
-pub(crate) struct AsgiClient {
+pub(crate) struct AsgiClient(Rc<Slot>);
+
+impl AsgiClient {
+    pub(crate) fn new(ends: Ends) -> Self {
+        Self(Slot::new(ends))
+    }
+}
+
+impl Client for AsgiClient {
+    fn send(
+        &mut self,
+        head: Option<Head>,
+        body: Vec<Bytes>,
+        more: bool,
+    ) -> impl Future<Output = Sent> {
+        Rc::clone(&self.0).send(Part { head, body, more })
+    }
+
+    fn left(&mut self) -> oneshot::Receiver<()> {
+        self.0.ends.borrow().left()
+    }
+}
+
+/// What the server gave for one ASGI request, and the future that its coroutine waits for.
+pub(crate) struct Ends {
+    server: Option<Server>,
+    completion: Option<Completion>,
+}
+
+struct Server {
     send: Py<PyAny>,
     receive: Py<PyAny>,
     /// The type of awaitable that means "taken".
     ready: Option<Py<PyType>>,
     /// One message for all parts of a body: the server copies what it takes.
     part: Option<Py<PyDict>>,
-    completion: Option<Completion>,
 }
 
-impl AsgiClient {
+impl Ends {
     pub(crate) fn new(send: Py<PyAny>, receive: Py<PyAny>, completion: Completion) -> Self {
         Self {
-            send,
-            receive,
-            ready: None,
-            part: None,
+            server: Some(Server {
+                send,
+                receive,
+                ready: None,
+                part: None,
+            }),
             completion: Some(completion),
         }
     }
 
+    /// Hands a part to the server; with the last one the coroutine goes on.
+    pub(crate) fn send(&mut self, py: Python<'_>, part: &Part) -> PyResult<Sent> {
+        let Some(server) = &mut self.server else {
+            return Ok(Sent::Gone);
+        };
+        if let Some(head) = &part.head {
+            server.start(py, head)?;
+        }
+        let sent = server.body(py, &part.body, part.more)?;
+        if !part.more && matches!(sent, Sent::Ready) {
+            // In the same hold of the interpreter, as is letting go of what is Python's.
+            self.server = None;
+            if let Some(completion) = self.completion.take() {
+                completion.finish(py);
+            }
+        }
+        Ok(sent)
+    }
+
+    fn left(&self) -> oneshot::Receiver<()> {
+        let (signal, left) = oneshot::channel();
+        if let (Some(server), Some(completion)) = (&self.server, &self.completion) {
+            Python::try_attach(|py| {
+                let listener = Left {
+                    receive: server.receive.clone_ref(py),
+                    signal: Mutex::new(Some(signal)),
+                };
+                // On the event loop's own thread: an awaitable that is over already calls back with `call_soon`, which
+                // does not wake a loop that sleeps. An error here drops the signal, which reads as "will never tell".
+                let _ = completion.call_soon(py, Py::new(py, listener));
+            });
+        }
+        left
+    }
+}
+
+impl Server {
     fn start(&mut self, py: Python<'_>, head: &Head) -> PyResult<()> {
         let headers = PyList::empty(py);
         for (name, value) in &head.headers {
@@ -92,46 +161,6 @@ impl AsgiClient {
             fire(&callback.get().0);
         }
         Ok(Sent::Full(drained))
-    }
-}
-
-impl Client for AsgiClient {
-    fn send(&mut self, head: Option<&Head>, body: &[Bytes], more: bool) -> Sent {
-        let sent = Python::try_attach(|py| {
-            if let Some(head) = head {
-                self.start(py, head)?;
-            }
-            let sent = self.body(py, body, more)?;
-            if !more
-                && matches!(sent, Sent::Ready)
-                && let Some(completion) = self.completion.take()
-            {
-                // In the same hold of the interpreter: taking it twice would cost a small answer a context switch.
-                completion.finish(py);
-            }
-            Ok::<_, PyErr>(sent)
-        });
-        match sent {
-            Some(Ok(sent)) => sent,
-            // The server refuses messages of a connection that is over; so does an interpreter that is.
-            Some(Err(_)) | None => Sent::Gone,
-        }
-    }
-
-    fn left(&mut self) -> oneshot::Receiver<()> {
-        let (signal, left) = oneshot::channel();
-        Python::try_attach(|py| {
-            let listener = Left {
-                receive: self.receive.clone_ref(py),
-                signal: Mutex::new(Some(signal)),
-            };
-            // On the event loop's own thread: an awaitable that is over already calls back with `call_soon`, which
-            // does not wake a loop that sleeps. An error here drops the signal, which reads as "will never tell".
-            if let Some(completion) = &self.completion {
-                let _ = completion.call_soon(py, Py::new(py, listener));
-            }
-        });
-        left
     }
 }
 

@@ -10,15 +10,19 @@ use pyo3::prelude::*;
 use relay::core::Core;
 use relay::log::Log;
 use relay::metrics::Metrics;
-use relay::runtime::{Job, Relay, Ticket};
+use relay::runtime::{Job, Relay, Ticket, Whole};
 use relay::settings::Settings;
+
+use crate::future::EventLoop;
+use crate::plan::Plans;
 
 /// The relay, and what records of requests need.
 pub(crate) struct Shared {
     relay: Mutex<Relay>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) log: Log,
-    pub(crate) event_loop: Py<PyAny>,
+    pub(crate) event_loop: EventLoop,
+    pub(crate) plans: Plans,
 }
 
 impl Shared {
@@ -42,12 +46,14 @@ impl Shared {
             Arc::clone(&metrics),
             log.clone(),
             drain,
+            within_one_thread_state,
         )?);
         Ok(Self {
             relay,
             metrics,
             log,
-            event_loop,
+            event_loop: EventLoop::new(event_loop),
+            plans: Plans::default(),
         })
     }
 
@@ -75,4 +81,9 @@ impl Shared {
     fn relay(&self) -> MutexGuard<'_, Relay> {
         self.relay.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Gives the relay's thread one state in the interpreter for its life: without it each hold would make one and throw it away.
+fn within_one_thread_state(relay: Whole) {
+    Python::attach(|py| py.detach(relay));
 }

@@ -44,9 +44,17 @@ pub enum Sent {
 pub trait Client {
     /// Hands over the next part of the answer: the head if it has not gone yet, then `body`, in one go.
     ///
-    /// Nothing may be sent before a [`Sent::Full`] has resolved, nor after a part with `more == false`.
-    /// A client that has left swallows what it is sent; only [`Client::left`] tells.
-    fn send(&mut self, head: Option<&Head>, body: &[Bytes], more: bool) -> Sent;
+    /// Nothing may be sent before the last part's future has resolved, and its [`Sent::Full`], nor after a part with
+    /// `more == false`. A client that has left swallows what it is sent; only [`Client::left`] tells.
+    ///
+    /// # Cancel safety
+    /// The part goes even if the future is dropped.
+    fn send(
+        &mut self,
+        head: Option<Head>,
+        body: Vec<Bytes>,
+        more: bool,
+    ) -> impl Future<Output = Sent>;
 
     /// Resolves with `Ok` once the client has left. The first call arms the watch, which costs something:
     /// short answers never ask.

@@ -149,7 +149,7 @@ impl<C: Client> Exchange<C> {
         head.push("content-type", "application/json");
         head.push("content-length", body.len().to_string());
         self.sign(&mut head, plan);
-        self.finish(&head, &[Bytes::from(body)], Outcome::Complete)
+        self.finish(head, vec![body.into()], Outcome::Complete)
             .await;
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -31,6 +32,8 @@ use crate::watch::Watch;
 /// What a client asked.
 #[derive(Debug)]
 pub struct Asked {
+    /// The stable id of the subscriber who asks.
+    pub user: String,
     /// Which endpoint.
     pub operation: Operation,
     /// The body as it came.
@@ -44,10 +47,16 @@ pub struct Asked {
 }
 
 /// Serves one request to its end. Every path ends in exactly one answer to the client and one record.
-pub async fn run(core: Rc<Core>, asked: Asked, plan: Plan, record: Record, client: impl Client) {
+pub async fn run(
+    core: Rc<Core>,
+    asked: Asked,
+    plan: Arc<Plan>,
+    record: Record,
+    client: impl Client,
+) {
     core.metrics.stream_started();
     let operation = asked.operation;
-    let metrics = std::sync::Arc::clone(&core.metrics);
+    let metrics = Arc::clone(&core.metrics);
     let mut exchange = Exchange {
         core,
         dialect: operation.dialect(),
@@ -283,8 +292,7 @@ impl<C: Client> Exchange<C> {
             head.push(name, value);
         }
         self.sign(&mut head, plan);
-        self.finish(&head, &[Bytes::from(answer.body)], outcome)
-            .await;
+        self.finish(head, vec![answer.body.into()], outcome).await;
     }
 
     /// Sends an answer that needed no upstream.
@@ -297,26 +305,27 @@ impl<C: Client> Exchange<C> {
             head.push("content-length", known.body.len().to_string());
         }
         self.sign(&mut head, plan);
-        self.finish(&head, &[Bytes::from(known.body)], Outcome::Complete)
+        self.finish(head, vec![known.body.into()], Outcome::Complete)
             .await;
     }
 
     /// Sends a whole answer and ends the exchange.
-    pub(crate) async fn finish(&mut self, head: &Head, body: &[Bytes], outcome: Outcome) {
-        self.last(Some(head), body, outcome, head.status).await;
+    pub(crate) async fn finish(&mut self, head: Head, body: Vec<Bytes>, outcome: Outcome) {
+        let status = head.status;
+        self.last(Some(head), body, outcome, status).await;
     }
 
     /// Accounts first, then sends the last part: whoever has read the answer finds it counted.
     pub(crate) async fn last(
         &mut self,
-        head: Option<&Head>,
-        body: &[Bytes],
+        head: Option<Head>,
+        body: Vec<Bytes>,
         outcome: Outcome,
         status: u16,
     ) {
         self.answering = true;
         self.close(outcome, status).await;
-        let sent = self.client.send(head, body, false);
+        let sent = self.client.send(head, body, false).await;
         self.drained(sent).await;
     }
 
@@ -365,7 +374,7 @@ impl<C: Client> Exchange<C> {
         }
         if self.answering {
             let event = wire::stream_event(fault, self.dialect, &self.request_id);
-            self.last(None, &[Bytes::from(event)], outcome, answer.status)
+            self.last(None, vec![event.into()], outcome, answer.status)
                 .await;
             return;
         }

@@ -93,7 +93,7 @@ impl<C: Client> Exchange<C> {
         };
         let wants = wants(asked, plan, &served.profile, reserved);
         let order = Order {
-            user: plan.user.clone(),
+            user: asked.user.clone(),
             lease: self.lease_id()?,
             wants: wants.clone(),
             on_failure: plan.on_failure,

@@ -5,8 +5,6 @@ use quota::{OnFailure, Window};
 /// What policy decided.
 #[derive(Debug)]
 pub struct Plan {
-    /// The subscriber's stable id.
-    pub user: String,
     /// Their tier.
     pub tier: String,
     /// The bounded label of the model asked for.

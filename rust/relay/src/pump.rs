@@ -7,7 +7,7 @@
 mod end;
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use fault::{Fault, Kind};
 use futures_util::future::poll_immediate;
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use wire::translate::Progress;
 use wire::{Dialect, Frames, Observer, Produced, Refusal};
 
@@ -35,6 +35,8 @@ const PART_BYTES: usize = 64 * 1024;
 pub(crate) const STALL: Duration = Duration::from_secs(60);
 /// After its last event an upstream should close; it is not waited for longer than this.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
+/// Frames that follow each other this closely are gathered: looking for more costs each part another turn of its task.
+const CLOSE: Duration = Duration::from_millis(2);
 /// After the finish reason usage and the end mark follow at once, or never.
 const FINISH: Duration = Duration::from_secs(5);
 
@@ -72,6 +74,9 @@ pub(crate) struct Pump<'a, B> {
     heard: Instant,
     /// When the client last did.
     told: Instant,
+    /// Rings when something may have to be done although nothing came. Never set anew while frames come: what is due moves
+    /// away with each, and it is looked at when the timer rings.
+    timer: Pin<Box<Sleep>>,
 }
 
 enum Read {
@@ -109,6 +114,7 @@ where
             delivered: false,
             heard: now,
             told: now,
+            timer: Box::pin(tokio::time::sleep_until(now + Watch::PATIENCE)),
         }
     }
 
@@ -152,7 +158,7 @@ where
                 continue;
             }
             self.name_upstream_id();
-            let sent = client.send(self.head.take().as_ref(), &part, true);
+            let sent = client.send(self.head.take(), part, true).await;
             self.delivered = true;
             self.told = Instant::now();
             watch.arm(client);
@@ -249,15 +255,18 @@ where
     async fn read(&mut self, client: &mut impl Client, watch: &mut Watch) -> Read {
         let mut part = Vec::new();
         let mut bytes = 0;
-        let unwatched = Instant::now() + Watch::PATIENCE;
-        let mut timer = pin!(tokio::time::sleep_until(self.next(watch, unwatched)));
+        let mut close = false;
         loop {
             let frame = if part.is_empty() {
+                let next = self.next(watch);
+                if next < self.timer.deadline() {
+                    self.timer.as_mut().reset(next);
+                }
                 tokio::select! {
                     biased;
                     () = watch.left() => return Read::ClientLeft,
                     frame = self.body.frame() => Some(frame),
-                    () = timer.as_mut() => {
+                    () = self.timer.as_mut() => {
                         let now = Instant::now();
                         if now >= self.heard + self.silence() {
                             return Read::over(part, None, silent(self.silence()));
@@ -265,14 +274,15 @@ where
                         if now >= self.ping_due() {
                             return Read::Quiet;
                         }
-                        if now >= unwatched {
+                        if now >= self.unwatched() {
                             watch.arm(client);
                         }
-                        timer.as_mut().reset(self.next(watch, unwatched));
+                        let next = self.next(watch);
+                        self.timer.as_mut().reset(next);
                         continue;
                     }
                 }
-            } else if bytes < PART_BYTES {
+            } else if close && bytes < PART_BYTES {
                 // The connection's task hands over one frame at a time, and only when it is let run.
                 give_way().await;
                 poll_immediate(self.body.frame()).await
@@ -290,7 +300,8 @@ where
                     return Read::over(part, None, fault);
                 }
                 Some(Some(Ok(frame))) => {
-                    self.heard = Instant::now();
+                    let before = std::mem::replace(&mut self.heard, Instant::now());
+                    close = self.heard - before < CLOSE;
                     let Ok(data) = frame.into_data() else {
                         continue;
                     };
@@ -311,13 +322,18 @@ where
     }
 
     /// When something has to be done although nothing came.
-    fn next(&self, watch: &Watch, unwatched: Instant) -> Instant {
+    fn next(&self, watch: &Watch) -> Instant {
         let due = (self.heard + self.silence()).min(self.ping_due());
         if watch.armed() {
             due
         } else {
-            due.min(unwatched)
+            due.min(self.unwatched())
         }
+    }
+
+    /// When an answer of which nothing has come has taken long enough for a watch on the client.
+    fn unwatched(&self) -> Instant {
+        self.heard + Watch::PATIENCE
     }
 
     /// How long the upstream may be silent now.

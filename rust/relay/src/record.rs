@@ -12,6 +12,7 @@ use wire::{Operation, Usage};
 
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::plan::Plan;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,12 +58,8 @@ pub struct Record {
     pub user: Option<String>,
     /// Their tier, once known.
     pub tier: Option<String>,
-    /// The bounded label of the model asked for, once known.
-    pub asked: Option<String>,
-    /// The model that serves, once decided.
-    pub model: Option<String>,
-    /// The upstream, once decided.
-    pub upstream: Option<String>,
+    /// What was decided, once it is.
+    pub plan: Option<Arc<Plan>>,
     /// The upstream's own id for the request.
     pub upstream_request_id: Option<String>,
     /// Whether the client asked for a stream.
@@ -133,9 +130,7 @@ impl Record {
             operation,
             user: None,
             tier: None,
-            asked: None,
-            model: None,
-            upstream: None,
+            plan: None,
             upstream_request_id: None,
             stream: false,
             status: 0,
@@ -209,10 +204,8 @@ impl Record {
     }
 
     fn line(&self, total: Duration) -> String {
-        let route = match (&self.asked, &self.model) {
-            (Some(asked), Some(model)) => Some(format!("{asked} -> {model}")),
-            _ => None,
-        };
+        let plan = self.plan.as_deref();
+        let route = plan.map(|plan| format!("{} -> {}", plan.asked, plan.served));
         let usage = self.estimate.unwrap_or(self.usage);
         let line = Line {
             ts: timestamp(),
@@ -223,7 +216,7 @@ impl Record {
             user: self.user.as_deref(),
             tier: self.tier.as_deref(),
             route,
-            upstream: self.upstream.as_deref(),
+            upstream: plan.map(|plan| plan.upstream.as_str()),
             upstream_request_id: self.upstream_request_id.as_deref(),
             stream: self.stream,
             status: self.status,
@@ -259,17 +252,17 @@ impl Drop for Record {
         if let Some(passed) = self.first_token {
             metrics.first_token(tier, passed.as_secs_f64());
         }
-        if let (Some(asked), Some(model)) = (&self.asked, &self.model) {
-            metrics.route(asked, model);
-            metrics.tokens(model, &self.usage);
+        if let Some(plan) = &self.plan {
+            metrics.route(&plan.asked, &plan.served);
+            metrics.tokens(&plan.served, &self.usage);
             if self.outcome == Outcome::Complete && self.has_content() && !self.usage.seen {
-                metrics.usage_missing(model);
+                metrics.usage_missing(&plan.served);
             }
-        }
-        if let (Some(upstream), Some(kind)) = (&self.upstream, self.fault)
-            && matches!(self.outcome, Outcome::Failed | Outcome::Broken)
-        {
-            metrics.upstream_error(upstream, kind.as_str());
+            if let Some(kind) = self.fault
+                && matches!(self.outcome, Outcome::Failed | Outcome::Broken)
+            {
+                metrics.upstream_error(&plan.upstream, kind.as_str());
+            }
         }
         self.log.line(self.line(total));
     }

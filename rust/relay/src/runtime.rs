@@ -29,6 +29,9 @@ const KEEPER_PAUSE: Duration = Duration::from_secs(1);
 /// Work on the relay's thread.
 pub type Job = LocalBoxFuture<'static, ()>;
 
+/// All that the relay's thread does.
+pub type Whole = Box<dyn FnOnce() + Send>;
+
 type Start = Box<dyn FnOnce(Rc<Core>) -> Job + Send>;
 
 /// A handle to the running relay; lives on the Python side.
@@ -41,22 +44,30 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Starts the thread and prepares everything `settings` names.
+    /// Starts the thread and prepares everything `settings` names. `within` gets what the thread does, and does it.
     ///
     /// # Errors
     /// `config` for settings that cannot be used, `internal` if no thread can be had.
-    pub fn start(
+    pub fn start<W>(
         settings: Settings,
         metrics: Arc<Metrics>,
         log: Log,
         drain: Duration,
-    ) -> Result<Self, Fault> {
+        within: W,
+    ) -> Result<Self, Fault>
+    where
+        W: FnOnce(Whole) + Send + 'static,
+    {
         let limit = settings.limits.exchanges;
         let (jobs, queue) = mpsc::channel(limit);
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("gateway-relay".into())
-            .spawn(move || main(&settings, metrics, &log, queue, drain, &ready))
+            .spawn(move || {
+                within(Box::new(move || {
+                    main(&settings, metrics, &log, queue, drain, &ready);
+                }));
+            })
             .map_err(|error| Fault::new(Kind::Internal, format!("relay thread: {error}")))?;
         started
             .recv()

@@ -58,15 +58,14 @@ impl<C: Client> Exchange<C> {
         self.record = Some(record);
         match end {
             End::Complete { last } => {
-                self.last(head.as_ref(), &last, Outcome::Complete, status)
-                    .await;
+                self.last(head, last, Outcome::Complete, status).await;
                 // The end of a stream that passes as it is has been waited for.
                 if translated {
                     read_to_end(rest.body);
                 }
             }
             End::ClientLeft => self.close(Outcome::ClientLeft, status).await,
-            End::Told { last } => self.failed(head, &last, status).await,
+            End::Told { last } => self.failed(head, last, status).await,
             End::Broken { last, refusal } if !delivered && last.is_empty() => {
                 self.tell(&refusal, plan).await;
             }
@@ -75,20 +74,20 @@ impl<C: Client> Exchange<C> {
                 if let Some(record) = &mut self.record {
                     record.blame(refusal.fault);
                 }
-                self.failed(head, &last, status).await;
+                self.failed(head, last, status).await;
             }
         }
         Ok(())
     }
 
     /// Ends a stream whose last event is an error: where nothing of the answer came before it, the upstream refused, only late.
-    async fn failed(&mut self, head: Option<Head>, last: &[Bytes], status: u16) {
+    async fn failed(&mut self, head: Option<Head>, last: Vec<Bytes>, status: u16) {
         let outcome = if self.has_content() {
             Outcome::Broken
         } else {
             Outcome::Failed
         };
-        self.last(head.as_ref(), last, outcome, status).await;
+        self.last(head, last, outcome, status).await;
     }
 }
 

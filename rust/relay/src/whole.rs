@@ -58,7 +58,7 @@ impl<C: Client> Exchange<C> {
         let joined = join(pieces, bytes);
         self.used(self.dialect, &joined);
         head.push("content-length", bytes.to_string());
-        self.finish(&head, &[joined], Outcome::Complete).await;
+        self.finish(head, vec![joined], Outcome::Complete).await;
         Ok(())
     }
 
@@ -80,7 +80,7 @@ impl<C: Client> Exchange<C> {
         if let Some(record) = &mut self.record {
             record.content_delivered();
         }
-        let mut sent = self.client.send(Some(&head), &pieces, true);
+        let mut sent = self.client.send(Some(head), pieces, true).await;
         let outcome = loop {
             if !self.drained(sent).await {
                 break Outcome::ClientLeft;
@@ -88,7 +88,7 @@ impl<C: Client> Exchange<C> {
             match self.next(&mut body, upstream).await {
                 Ok(Some(Some(data))) => {
                     tail.push(&data);
-                    sent = self.client.send(None, &[data], true);
+                    sent = self.client.send(None, vec![data], true).await;
                 }
                 Ok(Some(None)) => break Outcome::Complete,
                 Ok(None) => break Outcome::ClientLeft,
@@ -107,7 +107,7 @@ impl<C: Client> Exchange<C> {
         if outcome == Outcome::ClientLeft {
             self.close(outcome, status).await;
         } else {
-            self.last(None, &[], outcome, status).await;
+            self.last(None, Vec::new(), outcome, status).await;
         }
         Ok(())
     }
@@ -191,7 +191,7 @@ impl<C: Client> Exchange<C> {
             head.push("x-upstream-id", id);
         }
         head.push("content-length", answer.body.len().to_string());
-        self.finish(&head, &[Bytes::from(answer.body)], Outcome::Complete)
+        self.finish(head, vec![answer.body.into()], Outcome::Complete)
             .await;
         Ok(())
     }
@@ -284,7 +284,7 @@ impl<C: Client> Exchange<C> {
         if let Some(record) = &mut self.record {
             record.blame(answer::in_our_words(status, retry_after).kind);
         }
-        self.finish(&head, &pieces, Outcome::Failed).await;
+        self.finish(head, pieces, Outcome::Failed).await;
         Ok(())
     }
 }

@@ -39,7 +39,7 @@ local epoch, sequence, flying = 0, 0, 0
 local counts = {}
 
 local function whole(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
 local function argument(counter, place)

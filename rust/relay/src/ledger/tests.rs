@@ -21,6 +21,7 @@ const ALL: Reserved = Reserved {
 fn asked(operation: Operation, body: &'static str) -> Asked {
     let body = Bytes::from_static(body.as_bytes());
     Asked {
+        user: "alice".into(),
         operation,
         peek: wire::peek(&body, operation).unwrap(),
         body,
@@ -37,7 +38,6 @@ fn plan(requests: u64, prompts: u64, tokens: f64) -> Plan {
         limit: Some(1_000_000),
     };
     Plan {
-        user: "alice".into(),
         tier: "free".into(),
         asked: "m".into(),
         model: "m".into(),

@@ -87,9 +87,9 @@ struct Reader {
 }
 
 impl Client for Reader {
-    fn send(&mut self, head: Option<&Head>, body: &[Bytes], _more: bool) -> Sent {
+    async fn send(&mut self, head: Option<Head>, body: Vec<Bytes>, _more: bool) -> Sent {
         self.heads += usize::from(head.is_some());
-        self.parts.push(text(body));
+        self.parts.push(text(&body));
         if self.is_stuck {
             let (held, drained) = oneshot::channel();
             self.held.push(held);

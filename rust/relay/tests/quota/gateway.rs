@@ -90,7 +90,7 @@ impl Reader {
 }
 
 impl Client for Reader {
-    fn send(&mut self, head: Option<&Head>, body: &[Bytes], _more: bool) -> Sent {
+    async fn send(&mut self, head: Option<Head>, body: Vec<Bytes>, _more: bool) -> Sent {
         let mut told = self.told.lock().unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         if let Some(head) = head {
@@ -180,7 +180,14 @@ impl Gateway {
         let metrics = Arc::new(Metrics::open(&counters, &settings.metrics).unwrap());
         let lines = Lines::default();
         let log = Log::to(lines.clone(), metrics.log_dropped()).unwrap();
-        let relay = Relay::start(settings, Arc::clone(&metrics), log.clone(), drain).unwrap();
+        let relay = Relay::start(
+            settings,
+            Arc::clone(&metrics),
+            log.clone(),
+            drain,
+            |relay| relay(),
+        )
+        .unwrap();
         Self {
             relay,
             metrics,
@@ -206,6 +213,7 @@ impl Gateway {
         let peek = wire::peek(&body, operation).unwrap();
         record.stream = peek.stream;
         let asked = Asked {
+            user: "alice".into(),
             operation,
             body,
             peek,
@@ -214,7 +222,7 @@ impl Gateway {
         };
         self.submit(move |core| {
             Box::pin(async move {
-                run(core, asked, plan(), record, client).await;
+                run(core, asked, Arc::new(plan()), record, client).await;
                 let _ = over.send(());
             })
         });
@@ -266,7 +274,6 @@ impl Gateway {
 
 fn plan() -> Plan {
     Plan {
-        user: "alice".into(),
         tier: "free".into(),
         asked: "m".into(),
         model: "m".into(),
