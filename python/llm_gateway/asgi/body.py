@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from llm_gateway.asgi.deadlines import Deadlines
 from llm_gateway.asgi.types import Headers, Receive
 from llm_gateway.config.schema import Limits
 from llm_gateway.errors import Fault
@@ -13,6 +14,8 @@ from llm_gateway.errors import Fault
 # comes first makes the server close the connection under the client's hands.
 DISCARD_BYTES = 4 * 1024 * 1024
 DISCARD_S = 2.0
+
+_deadlines = Deadlines()
 
 
 def declared_length(headers: Headers) -> int | None:
@@ -38,8 +41,7 @@ async def read(headers: Headers, receive: Receive, limits: Limits, most_bytes: i
     if length == 0:
         return b""
     try:
-        async with asyncio.timeout(_deadline_s(limits, length)):
-            return await _gathered(receive, length, limits)
+        return await _deadlines.within(_deadline_s(limits, length), _gathered(receive, length, limits))
     except TimeoutError:
         raise Fault("request_timeout", "the body did not arrive in time; send it again") from None
 
