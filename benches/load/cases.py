@@ -2,7 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+DIRECT = "direct"
+"""No relay at all."""
+Shown = Literal["ratio", "added", "own"]
+"""A ratio to the baseline's value of the same round, the difference to `DIRECT`'s, or the value itself."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Aim:
-    """A ratio to the baseline that is to be reached, or an absolute figure where the row is one."""
+    """What is to be reached, in what the row shows."""
 
     limit: float
     at_least: bool = False
@@ -41,12 +46,12 @@ class Aim:
 
 @dataclass(frozen=True)
 class Figure:
-    """A row of the table. `absolute` rows show each target's own value, not its ratio to the baseline's."""
+    """A row of the table: each target's ratio to the baseline, what it adds to `direct`, or its own value."""
 
     label: str
     value: Callable[[Sample], float | None]
     aim: Aim | None = None
-    absolute: bool = False
+    shown: Shown = "ratio"
 
 
 @dataclass(frozen=True)
@@ -110,8 +115,8 @@ def _kb_per_stream(sample: Sample) -> float | None:
 
 
 OPEN_STREAMS = 1000
-GENERATOR = Figure("load generator, cores", _generator_cores, absolute=True)
-PEAK = Figure("peak memory, MB", _peak_mb, absolute=True)
+GENERATOR = Figure("load generator, cores", _generator_cores, shown="own")
+PEAK = Figure("peak memory, MB", _peak_mb, shown="own")
 FIRST_EVENT = Figure("first event p50, ms", _reported("first_event_p50_ms"))
 CPU_PER_EVENT = "CPU s per million events"
 
@@ -134,7 +139,22 @@ def _requests(name: str, title: str, body_bytes: int, aim: float) -> Case:
 
 
 FLOOD = ("--connections", "64", "--events", "200")
-PACED = ("--connections", "200", "--events", "100", "--pause-us", "20000")
+PAUSE = ("--pause-us", "20000")
+PACED = ("--connections", "200", "--events", "100", *PAUSE)
+
+
+def _paced(name: str, connections: int, cpu: Aim | None = None, delay: Aim | None = None) -> Case:
+    figures = (
+        Figure(CPU_PER_EVENT, _cpu_micros_per("events"), cpu),
+        Figure("delay p50, ms", _reported("delay_p50_ms")),
+        Figure("delay p99, ms", _reported("delay_p99_ms"), delay),
+        Figure("delay p99.9, ms", _reported("delay_p999_ms")),
+        FIRST_EVENT,
+        PEAK,
+        GENERATOR,
+    )
+    arguments = ("--connections", str(connections), "--events", "100", *PAUSE)
+    return Case(name, f"{connections} streams, an event every 20 ms", arguments, figures)
 
 
 def _translated(name: str, title: str, arguments: tuple[str, ...]) -> Case:
@@ -169,22 +189,22 @@ CASES = (
             GENERATOR,
         ),
     ),
+    _paced("paced", 200, Aim(1.4), Aim(1.25)),
+    _paced("paced-50", 50),
+    _paced("paced-1000", 1000),
     Case(
-        "paced",
-        "200 streams, an event every 20 ms",
-        PACED,
+        "first-event",
+        "50 connections, a short stream every 0.4 s each",
+        ("--connections", "50", "--events", "20", *PAUSE),
         (
-            Figure(CPU_PER_EVENT, _cpu_micros_per("events"), Aim(1.4)),
-            Figure("delay p50, ms", _reported("delay_p50_ms")),
-            Figure("delay p99, ms", _reported("delay_p99_ms"), Aim(1.25)),
-            Figure("delay p99.9, ms", _reported("delay_p999_ms")),
-            FIRST_EVENT,
-            PEAK,
+            Figure("first event p50, ms", _reported("first_event_p50_ms"), Aim(0.5), shown="added"),
+            Figure("first event p99, ms", _reported("first_event_p99_ms"), Aim(2.0), shown="added"),
             GENERATOR,
         ),
     ),
     _requests("1kB", "1 kB request and answer, 32 connections", 1024, 0.3),
     _requests("60kB", "60 kB request, 1 kB answer, 32 connections", 60 * 1024, 0.5),
+    _requests("500kB", "500 kB request, 1 kB answer, 32 connections", 500 * 1024, 0.6),
     _translated("translated-flood", "flood, an Anthropic client on an OpenAI upstream", FLOOD),
     _translated("translated-paced", "paced, an Anthropic client on an OpenAI upstream", PACED),
     Case(
@@ -192,7 +212,7 @@ CASES = (
         "300 kB request, 1 kB answer, an Anthropic client on an OpenAI upstream",
         _request_arguments(300 * 1024),
         (
-            Figure("CPU µs per request", _cpu_micros_per("requests"), absolute=True),
+            Figure("CPU µs per request", _cpu_micros_per("requests"), shown="own"),
             Figure("requests/s", _reported("requests_per_s")),
             PEAK,
             GENERATOR,
@@ -230,5 +250,5 @@ MEMORY = Case(
         "--pause-us",
         "500000",
     ),
-    (Figure("kB per open stream", _kb_per_stream, Aim(40.0), absolute=True), PEAK),
+    (Figure("kB per open stream", _kb_per_stream, Aim(40.0), shown="own"), PEAK),
 )

@@ -5,15 +5,15 @@ from statistics import median
 from typing import Any
 
 from cases import Case, Figure
-from table import Rounds, is_ratio, values
+from table import Rounds, comparison, values
 
 
 def report(machine: Sequence[str], cases: Sequence[Case], samples: Mapping[str, Rounds]) -> dict[str, Any]:
     """Returns a JSON object: `machine` (lines for people) and, by name, the `cases` that were run.
 
     A case has its `title`, its `baseline`, and by label the `figures`: by target `rounds` (a value each, of
-    which `median`), and whether that is a `ratio` to the baseline of the same round; and by target the
-    `samples`, what the client reported and what the processes used (CPU seconds, bytes).
+    which `median`), and how it is `shown` (`cases.Shown`); and by target the `samples`, what the client
+    reported and what the processes used (CPU seconds, bytes).
     """
     return {
         "machine": list(machine),
@@ -45,6 +45,6 @@ def _figure(case: Case, figure: Figure, rounds: Rounds) -> dict[str, Any]:
     found = {}
     for name in rounds:
         if each := values(case, figure, rounds, name):
-            ratio = is_ratio(case, figure, rounds, name)
-            found[name] = {"median": median(each), "rounds": each, "ratio": ratio}
+            how, _ = comparison(case, figure, rounds, name)
+            found[name] = {"median": median(each), "rounds": each, "shown": how}
     return found

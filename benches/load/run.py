@@ -193,7 +193,8 @@ def _run(bench: Bench, options: argparse.Namespace) -> None:
         _say(f"round {number + 1} of {options.rounds} done, load average {os.getloadavg()[0]:.1f}")
     _say(
         "",
-        "first column: own figures; others: ratio to it, median of rounds (lowest-highest), unless absolute",
+        "first column: own figures; others: ratio to it, or with a sign what is added to direct;",
+        "median of rounds (lowest-highest)",
     )
     for case in (*cases, MEMORY):
         if case.name in bench.samples:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
-from cases import Case, Figure, Sample
+from cases import DIRECT, Case, Figure, Sample, Shown
 
 LABEL_WIDTH = 26
 COLUMN_WIDTH = 19
@@ -33,26 +33,33 @@ def _row(label: str, cells: Sequence[str], aim: str) -> str:
 
 
 def values(case: Case, figure: Figure, rounds: Rounds, name: str) -> list[float]:
-    """One value per round: the figure itself, or where `is_ratio`, that to the baseline's of the round."""
+    """One value per round: the figure itself, or how it compares with the other's of that round."""
     own = [figure.value(sample) for sample in rounds[name]]
-    if not is_ratio(case, figure, rounds, name):
+    how, other = comparison(case, figure, rounds, name)
+    if how == "own":
         return [value for value in own if value is not None]
-    baseline = [figure.value(sample) for sample in rounds[case.baseline]]
-    return [mine / other for mine, other in zip(own, baseline, strict=True) if mine is not None and other]
+    others = [figure.value(sample) for sample in rounds[other]]
+    pairs = [(mine, its) for mine, its in zip(own, others, strict=True) if mine is not None and its]
+    return [mine / its if how == "ratio" else mine - its for mine, its in pairs]
 
 
-def is_ratio(case: Case, figure: Figure, rounds: Rounds, name: str) -> bool:
-    """Whether the figure of `name` is shown as its ratio to the baseline's."""
-    return name != case.baseline and case.baseline in rounds and not figure.absolute
+def comparison(case: Case, figure: Figure, rounds: Rounds, name: str) -> tuple[Shown, str]:
+    """How the figure of `name` is shown, and whose it is compared with: its own where there is no other."""
+    other = DIRECT if figure.shown == "added" else case.baseline
+    if figure.shown == "own" or name == other or other not in rounds:
+        return "own", name
+    return figure.shown, other
 
 
 def _cell(case: Case, figure: Figure, rounds: Rounds, name: str) -> str:
     found = values(case, figure, rounds, name)
     if not found:
         return "-"
-    if not is_ratio(case, figure, rounds, name):
+    how, _ = comparison(case, figure, rounds, name)
+    if how == "own":
         return _number(median(found))
-    return f"{median(found):.2f} ({min(found):.2f}-{max(found):.2f})"
+    sign = "+" if how == "added" else ""
+    return f"{median(found):{sign}.2f} ({min(found):{sign}.2f}-{max(found):{sign}.2f})"
 
 
 def _number(value: float) -> str:
@@ -63,7 +70,6 @@ def _aim(case: Case, figure: Figure, rounds: Rounds) -> str:
     if figure.aim is None:
         return ""
     found = values(case, figure, rounds, case.subject) if case.subject in rounds else []
-    comparable = figure.absolute or case.baseline in rounds
-    if not found or not comparable:
+    if not found or comparison(case, figure, rounds, case.subject)[0] != figure.shown:
         return str(figure.aim)
     return f"{figure.aim} {'met' if figure.aim.is_met(median(found)) else 'missed'}"

@@ -15,8 +15,8 @@ use bytes::{Bytes, BytesMut};
 use fault::{Fault, Kind};
 use memchr::{memchr2, memrchr2};
 
-/// The largest frame that is accepted.
-pub const FRAME_LIMIT_BYTES: usize = 8 * 1024 * 1024;
+/// The largest frame that is accepted: a search result in one event can be some hundreds of kilobytes, and hardly more.
+pub const FRAME_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 
 /// A frame grew beyond the limit: the stream cannot be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
