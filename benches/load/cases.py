@@ -157,6 +157,16 @@ def _paced(name: str, connections: int, cpu: Aim | None = None, delay: Aim | Non
     return Case(name, f"{connections} streams, an event every 20 ms", arguments, figures)
 
 
+def _first_event(name: str, connections: int, p50: Aim | None = None, p99: Aim | None = None) -> Case:
+    figures = (
+        Figure("first event p50, ms", _reported("first_event_p50_ms"), p50, shown="added"),
+        Figure("first event p99, ms", _reported("first_event_p99_ms"), p99, shown="added"),
+        GENERATOR,
+    )
+    arguments = ("--connections", str(connections), "--events", "20", *PAUSE)
+    return Case(name, f"{connections} connections, a short stream every 0.4 s each", arguments, figures)
+
+
 def _translated(name: str, title: str, arguments: tuple[str, ...]) -> Case:
     figures = (
         Figure("events/s", _reported("events_per_s")),
@@ -192,16 +202,8 @@ CASES = (
     _paced("paced", 200, Aim(1.4), Aim(1.25)),
     _paced("paced-50", 50),
     _paced("paced-1000", 1000),
-    Case(
-        "first-event",
-        "50 connections, a short stream every 0.4 s each",
-        ("--connections", "50", "--events", "20", *PAUSE),
-        (
-            Figure("first event p50, ms", _reported("first_event_p50_ms"), Aim(0.5), shown="added"),
-            Figure("first event p99, ms", _reported("first_event_p99_ms"), Aim(2.0), shown="added"),
-            GENERATOR,
-        ),
-    ),
+    _first_event("first-event", 50, Aim(0.5), Aim(2.0)),
+    _first_event("first-event-10", 10),
     _requests("1kB", "1 kB request and answer, 32 connections", 1024, 0.3),
     _requests("60kB", "60 kB request, 1 kB answer, 32 connections", 60 * 1024, 0.5),
     _requests("500kB", "500 kB request, 1 kB answer, 32 connections", 500 * 1024, 0.6),

@@ -21,10 +21,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import plot
 import report
 import servers
 import table
 from cases import CASES, MEMORY, SQLITE, TOKENS, TRANSLATED, UNMETERED, Case, Sample
+from peers import PEERS
 from processes import PeakMemory, use_of_tree
 from servers import Binaries, CannotRunError, Target
 
@@ -77,6 +79,9 @@ class Bench:
 def main() -> int:
     """Runs everything; returns the exit status."""
     options = _options()
+    if options.list_peers:
+        _say(*(package for peer in PEERS.values() for package in peer.packages))
+        return 0
     # A stop from outside is to end the servers like any other end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     _raise_open_files()
@@ -86,9 +91,11 @@ def main() -> int:
             machine = tuple(_machine())
             _say(*machine, "")
             _run(bench, options)
+            found = report.report(machine, (*CASES, MEMORY), bench.samples)
             if options.json is not None:
-                found = report.report(machine, (*CASES, MEMORY), bench.samples)
                 options.json.write_text(json.dumps(found, indent=1) + "\n")
+            if options.svg is not None:
+                options.svg.write_text(plot.svg(found))
     except CannotRunError as error:
         _say(f"bench: {error}")
         return 2
@@ -124,12 +131,17 @@ def _options() -> argparse.Namespace:
         help="another relay, already running and set up to relay to --upstream-port",
     )
     parser.add_argument(
+        "--peers", type=Path, metavar="FOLDER", help=f"where programs of {', '.join(PEERS)} are installed"
+    )
+    parser.add_argument(
         "--upstream-port", type=int, default=0, help="port of the scripted upstream (default: any)"
     )
     parser.add_argument(
         "--logs", type=Path, metavar="FOLDER", help="keep the servers' configuration and logs here"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures and all samples here")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios here")
+    parser.add_argument("--list-peers", action="store_true", help="print what pip installs for them, and end")
     options = parser.parse_args()
     options.rounds = options.rounds or (2 if options.quick else 5)
     return options
@@ -160,6 +172,11 @@ def _start(options: argparse.Namespace, folder: Path, stack: ExitStack) -> Bench
         if "quota" in options.cases:
             on_sqlite = stack.enter_context(servers.gateway(folder, port, None))
             targets.append(replace(on_sqlite, name=SQLITE))
+    if options.peers is not None:
+        for name, peer in PEERS.items():
+            program = options.peers / peer.program
+            if program.exists() and _wanted(options, name):
+                targets.append(stack.enter_context(peer.start(program, folder, port)))
     for against in options.against:
         name, _, url = against.partition("=")
         if _wanted(options, name):

@@ -79,7 +79,7 @@ def free_port() -> int:
 def upstream(binaries: Binaries, folder: Path, port: int) -> Iterator[int]:
     """Runs the scripted upstream on `port` (0: any) and gives its port."""
     port = port or free_port()
-    with _running([str(binaries.upstream), "--port", str(port)], folder, "upstream", _listens(port)):
+    with running([str(binaries.upstream), "--port", str(port)], folder, "upstream", listens(port)):
         yield port
 
 
@@ -96,7 +96,7 @@ def nginx(folder: Path, upstream_port: int) -> Iterator[Target]:
         Template(text).substitute(values, folder=folder, port=port, upstream_port=upstream_port)
     )
     command = [program, "-p", str(folder), "-c", str(config), "-e", str(folder / "nginx.error.log")]
-    with _running(command, folder, "nginx", _listens(port)) as process:
+    with running(command, folder, "nginx", listens(port)) as process:
         yield Target("nginx", f"http://127.0.0.1:{port}", pid=process.pid)
 
 
@@ -106,7 +106,7 @@ def redis(folder: Path, name: str = "redis") -> Iterator[str]:
     program = _program("redis-server", "redis-server")
     port = free_port()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
-    with _running([*command, "--save", "", "--appendonly", "no"], folder, name, _listens(port)):
+    with running([*command, "--save", "", "--appendonly", "no"], folder, name, listens(port)):
         yield f"redis://127.0.0.1:{port}/0"
 
 
@@ -126,9 +126,9 @@ def gateway(folder: Path, upstream_port: int, redis_url: str | None) -> Iterator
     environment = {"PATH": os.defpath, "AUTH_PROVIDER": "keys"}
     if redis_url:
         environment["QUOTA_REDIS_URL"] = redis_url
-    ready = _answers(f"http://127.0.0.1:{port}/health")
+    ready = answers(f"http://127.0.0.1:{port}/health")
     command += ["--port", str(port), "--workers", "1"]
-    with _running(command, folder, name, ready, environment) as process:
+    with running(command, folder, name, ready, environment) as process:
         yield Target("gateway", f"http://127.0.0.1:{port}", KEY, process.pid)
 
 
@@ -172,12 +172,13 @@ def _program(name: str, package: str) -> str:
 
 
 @contextmanager
-def _running(
+def running(
     command: list[str],
     folder: Path,
     name: str,
     ready: Callable[[], bool],
     environment: dict[str, str] | None = None,
+    start_s: float = START_S,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a server until the context closes; its output goes to a file, shown if it does not start."""
     log = folder / f"{name}.log"
@@ -186,7 +187,7 @@ def _running(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, cwd=folder
         )
     try:
-        ends = time.monotonic() + START_S
+        ends = time.monotonic() + start_s
         while not ready():
             if process.poll() is not None or time.monotonic() > ends:
                 tail = log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
@@ -202,7 +203,9 @@ def _running(
             process.wait()
 
 
-def _listens(port: int) -> Callable[[], bool]:
+def listens(port: int) -> Callable[[], bool]:
+    """Whether something listens on `port`."""
+
     def ready() -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -210,7 +213,9 @@ def _listens(port: int) -> Callable[[], bool]:
     return ready
 
 
-def _answers(url: str) -> Callable[[], bool]:
+def answers(url: str) -> Callable[[], bool]:
+    """Whether a GET of `url` succeeds."""
+
     def ready() -> bool:
         try:
             with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own loopback address

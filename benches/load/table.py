@@ -6,7 +6,7 @@ from statistics import median
 from cases import DIRECT, Case, Figure, Sample, Shown
 
 LABEL_WIDTH = 26
-COLUMN_WIDTH = 19
+COLUMN_WIDTH = 24
 
 Rounds = Mapping[str, Sequence[Sample]]
 """By target: one sample per round, in the order of the rounds."""
@@ -58,8 +58,16 @@ def _cell(case: Case, figure: Figure, rounds: Rounds, name: str) -> str:
     how, _ = comparison(case, figure, rounds, name)
     if how == "own":
         return _number(median(found))
-    sign = "+" if how == "added" else ""
-    return f"{median(found):{sign}.2f} ({min(found):{sign}.2f}-{max(found):{sign}.2f})"
+    write = _added if how == "added" else _ratio
+    return f"{write(median(found))} ({write(min(found))}-{write(max(found))})"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.4f}" if value < 0.01 else f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+
+
+def _added(value: float) -> str:
+    return f"{value:+.2f}"
 
 
 def _number(value: float) -> str:
