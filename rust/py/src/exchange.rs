@@ -16,6 +16,9 @@ use crate::future::Completion;
 use crate::send::{AsgiClient, Ends};
 use crate::shared::Shared;
 
+/// Bodies above this are read without holding the interpreter: a microsecond for each 10 kB is what others can wait.
+const LARGE_BYTES: usize = 64 * 1024;
+
 /// What was found in a body, and the body.
 #[pyclass(frozen)]
 pub(crate) struct Request {
@@ -80,7 +83,14 @@ impl Exchange {
     /// Validates a body and finds the members that routing needs.
     fn peek(&self, py: Python<'_>, body: PyBackedBytes) -> PyResult<Request> {
         let body = Bytes::from_owner(body);
-        match wire::peek(&body, self.operation) {
+        let peek = || wire::peek(&body, self.operation);
+        // The relay of everybody else's streams would wait for the interpreter meanwhile.
+        let peek = if body.len() > LARGE_BYTES {
+            py.detach(peek)
+        } else {
+            peek()
+        };
+        match peek {
             Ok(peek) => {
                 if let Some(record) = self.record().as_mut() {
                     record.stream = peek.stream;

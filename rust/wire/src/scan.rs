@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use memchr::memchr2;
+
 /// How deep arrays and objects may nest, the outermost included.
 pub(crate) const DEPTH_LIMIT: u32 = 128;
 
@@ -339,19 +341,34 @@ impl Scanner<'_> {
     }
 }
 
+/// So many words of eight bytes are looked at before the wider search. Measured for 500 kB of one string and of lines of code:
+/// 55 and 97 µs without it, 19 and 90 with it after 12 words, 19 and 122 after 2.
+const SHORT_WORDS: usize = 12;
+
 /// How many bytes at the front need no attention inside a string: no quote, backslash or control.
 fn plain_length(bytes: &[u8]) -> usize {
     let (words, tail) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
+    // Most strings end soon, or have an escaped line end; only for what goes on a wider search is worth its start.
+    for (index, word) in words.iter().take(SHORT_WORDS).enumerate() {
         let special = special_bytes(u64::from_le_bytes(*word));
         if special != 0 {
             return index * 8 + special.trailing_zeros() as usize / 8;
         }
     }
-    let plain = tail
+    let looked_at = words.len().min(SHORT_WORDS) * 8;
+    let rest = bytes.get(looked_at..).unwrap_or(tail);
+    let end = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+    let plain = rest.get(..end).unwrap_or(rest);
+    // Without an early end, or the compiler would look at one byte after the other.
+    let controls = plain
         .iter()
-        .take_while(|&&byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
-    words.len() * 8 + plain.count()
+        .fold(0, |found, byte| found | u8::from(*byte < 0x20));
+    let length = if controls != 0 {
+        plain.iter().take_while(|byte| **byte >= 0x20).count()
+    } else {
+        plain.len()
+    };
+    looked_at + length
 }
 
 /// The high bit of every byte that is a quote, a backslash or below 0x20.
