@@ -21,7 +21,7 @@ else
 export LLM_GATEWAY_SKIP_MISSING = 1
 endif
 
-.PHONY: help run test test-vllm fuzz build lint bench bench-peers ledger lock clean doctor
+.PHONY: help run test test-vllm fuzz build lint bench bench-peers bench-micro bench-diff ledger lock clean doctor
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,18 @@ bench-peers: build ## the same beside Envoy and LiteLLM, which are fetched first
 	$(cache)/peers/bin/pip install --quiet --disable-pip-version-check $$($(bin)/python benches/load/run.py --list-peers)
 	$(bin)/python benches/load/run.py --peers $(cache)/peers/bin --only direct,nginx,gateway,envoy,litellm \
 		--cases flood,paced,first-event-10,1kB,60kB $(ARGS)
+
+micro = cargo bench --locked --package llm-gateway-micro --
+pytest_micro = $(bin)/pytest -q tests/unit/test_auth_cost.py tests/unit/test_request_cost.py --benchmark-enable \
+	--benchmark-storage=$(cache)/benchmarks
+
+bench-micro: build ## what single steps cost; kept, for bench-diff to compare with
+	$(micro) --save-baseline kept --quiet
+	$(pytest_micro) --benchmark-save=kept
+
+bench-diff: build ## the same beside what `make bench-micro` kept, at another commit for example
+	$(micro) --baseline kept --quiet
+	$(pytest_micro) --benchmark-compare --benchmark-group-by=name
 
 ledger: build ## whether every unit is counted once while everything fails; ARGS="--seconds 600 --seed 7"
 	@$(bin)/python benches/load/ledger_campaign.py $(ARGS)
