@@ -59,6 +59,12 @@ def person(keycloak: Keycloak) -> Iterator[str]:
         yield user
 
 
+def led(page: Page, front: Front, replica: Gateway) -> None:
+    """Has the page's next request answered by `replica`; the connections that end are not in use then."""
+    page.wait_for_load_state("networkidle")
+    front.lead_to(replica.port)
+
+
 def signed_in(page: Page, front: Front, begun_at: Gateway, user: str, ended_at: Gateway | None = None) -> str:
     """Signs in; returns the session's cookie."""
     front.lead_to(begun_at.port)
@@ -66,7 +72,7 @@ def signed_in(page: Page, front: Front, begun_at: Gateway, user: str, ended_at: 
     page.click("text=Sign in")
     page.wait_for_selector("#username")
     if ended_at is not None:
-        front.lead_to(ended_at.port)
+        led(page, front, ended_at)
     sign_in(page, user)
     page.wait_for_selector("#person")
     (value,) = [found["value"] for found in page.context.cookies(front.url) if found["name"] == "session"]
@@ -122,15 +128,15 @@ def test_a_form_of_one_replica_is_good_for_the_other_and_a_key_revoked_there_is_
     one, other = replicas
     page = opened.page
     signed_in(page, front, one, person)
-    front.lead_to(other.port)
+    led(page, front, other)
     page.fill("[name=name]", "shared")
     page.click("text=Make a key")
     key = page.inner_text("#new-key")
     assert [Caller(replica.url, key).ask().status_code for replica in replicas] == [200, 200]
 
-    front.lead_to(one.port)
+    led(page, front, one)
     page.click("text=Back to your page")
-    front.lead_to(other.port)
+    led(page, front, other)
     page.click("summary")
     page.click("text=for good")
     page.wait_for_selector(".keys", state="detached")
