@@ -14,7 +14,7 @@ use wire::Operation;
 use crate::allocator;
 use crate::exchange::Exchange;
 use crate::failure;
-use crate::future::Completion;
+use crate::future::{Completion, EventLoop};
 use crate::records;
 use crate::shared::Shared;
 use crate::window::{self, PlannedWindow};
@@ -38,6 +38,7 @@ impl Core {
     ) -> PyResult<Self> {
         failure::install(py, fault);
         allocator::keep_freed_memory();
+        let event_loop = EventLoop::new(py, event_loop)?;
         let shared = py
             .detach(|| Shared::start(settings, metrics_folder, drain_s, event_loop))
             .map_err(|fault| failure::to_python(py, &fault))?;

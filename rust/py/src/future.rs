@@ -6,7 +6,6 @@ use fault::Fault;
 use pyo3::IntoPyObjectExt;
 use pyo3::PyClass;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 use crate::failure;
 
@@ -19,23 +18,25 @@ pub(crate) struct EventLoop(Arc<Waiting>);
 
 struct Waiting {
     event_loop: Py<PyAny>,
-    resolved: Arc<Resolved>,
-    /// Calls [`Resolve`].
-    resolve: PyOnceLock<Py<Resolve>>,
+    resolve: Py<Resolve>,
 }
 
-/// Futures that are to be resolved when the event loop wakes: one wake for all of them.
-type Resolved = Mutex<Vec<(Py<PyAny>, Verdict)>>;
-
-/// Runs on the event loop: resolves each future unless it has been cancelled meanwhile.
+/// Futures that are to be resolved when the event loop wakes: one wake for all of them. Called there, it resolves each unless
+/// it has been cancelled meanwhile.
 #[pyclass(frozen)]
-struct Resolve(Arc<Resolved>);
+struct Resolve(Mutex<Vec<(Py<PyAny>, Verdict)>>);
+
+impl Resolve {
+    fn waiting(&self) -> MutexGuard<'_, Vec<(Py<PyAny>, Verdict)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[pymethods]
 impl Resolve {
     fn __call__(&self, py: Python<'_>) {
-        let resolved = std::mem::take(&mut *lock(&self.0));
-        for (future, verdict) in resolved {
+        let waiting = std::mem::take(&mut *self.waiting());
+        for (future, verdict) in waiting {
             let future = future.bind(py);
             if let Err(error) = settle(future, verdict) {
                 error.write_unraisable(py, Some(future));
@@ -59,31 +60,23 @@ fn settle(future: &Bound<'_, PyAny>, verdict: Verdict) -> PyResult<()> {
 }
 
 impl EventLoop {
-    pub(crate) fn new(event_loop: Py<PyAny>) -> Self {
-        Self(Arc::new(Waiting {
+    pub(crate) fn new(py: Python<'_>, event_loop: Py<PyAny>) -> PyResult<Self> {
+        let resolve = Py::new(py, Resolve(Mutex::default()))?;
+        Ok(Self(Arc::new(Waiting {
             event_loop,
-            resolved: Arc::default(),
-            resolve: PyOnceLock::new(),
-        }))
+            resolve,
+        })))
     }
 
     fn resolve(&self, py: Python<'_>, future: Py<PyAny>, verdict: Verdict) {
-        let mut resolved = lock(&self.0.resolved);
-        resolved.push((future, verdict));
-        if resolved.len() > 1 {
-            // It has been woken and not come yet.
-            return;
-        }
-        drop(resolved);
-        let resolve = || Py::new(py, Resolve(Arc::clone(&self.0.resolved)));
-        let called = self
-            .0
-            .resolve
-            .get_or_try_init(py, resolve)
-            .and_then(|resolve| self.call_soon(py, resolve.clone_ref(py)));
-        if called.is_err() {
+        let resolve = &self.0.resolve;
+        let mut waiting = resolve.get().waiting();
+        waiting.push((future, verdict));
+        let woken = waiting.len() > 1;
+        drop(waiting);
+        if !woken && self.call_soon(py, resolve.clone_ref(py)).is_err() {
             // A closed loop has nobody waiting on it.
-            lock(&self.0.resolved).clear();
+            resolve.get().waiting().clear();
         }
     }
 
@@ -92,10 +85,6 @@ impl EventLoop {
         self.0.event_loop.call_method1(py, name, (callback,))?;
         Ok(())
     }
-}
-
-fn lock(resolved: &Resolved) -> MutexGuard<'_, Vec<(Py<PyAny>, Verdict)>> {
-    resolved.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The relay's end of a future. Must be resolved; dropping it resolves with `None`.

@@ -31,7 +31,7 @@ impl Shared {
         settings: &[u8],
         metrics_folder: &str,
         drain_s: f64,
-        event_loop: Py<PyAny>,
+        event_loop: EventLoop,
     ) -> Result<Self, Fault> {
         let settings: Settings = serde_json::from_slice(settings)
             .map_err(|error| Fault::new(Kind::Config, format!("core settings: {error}")))?;
@@ -52,7 +52,7 @@ impl Shared {
             relay,
             metrics,
             log,
-            event_loop: EventLoop::new(event_loop),
+            event_loop,
             plans: Plans::default(),
         })
     }
