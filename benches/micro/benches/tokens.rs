@@ -4,14 +4,14 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use micro::conversation;
+use micro::{PROSE, request};
 use tokens::{Counter, Encoding};
 
 fn counting(criterion: &mut Criterion) {
     let counter = Counter::built_in(Encoding::O200k);
     let mut group = criterion.benchmark_group("tokens");
-    for kilobytes in [1, 60] {
-        let text = String::from_utf8_lossy(&conversation(kilobytes * 1000)).into_owned();
+    for kilobytes in [12, 60] {
+        let text = request(kilobytes * 1000, PROSE);
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_function(format!("count-{kilobytes}kB"), |bencher| {
             bencher.iter(|| counter.count(black_box(&text)));

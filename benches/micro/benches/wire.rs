@@ -1,4 +1,4 @@
-//! Scanning, splicing, framing and translating bytes.
+//! Scanning, splicing, metering, framing and translating bytes.
 #![expect(
     clippy::unwrap_used,
     missing_docs,
@@ -7,63 +7,138 @@
 
 use std::hint::black_box;
 
+use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use micro::{anthropic_stream, conversation, openai_stream};
+use micro::{ANTHROPIC_FRAME, BASE64, OPENAI_FRAME, PROSE, UNICODE, request, session};
 use wire::translate::{self, Kind, Order, Profile, Stamp, Translated};
-use wire::{Dialect, Frames, Observer, Operation};
+use wire::{Dialect, Frames, Observer, Operation, Produced, input_bound_tokens, is_prompt, peek};
 
-const EVENTS: usize = 1000;
+fn bodies(criterion: &mut Criterion) {
+    for (name, text) in [("prose", PROSE), ("unicode", UNICODE), ("base64", BASE64)] {
+        for size in [12_000, 60_000, 500_000] {
+            let body = Bytes::from(request(size, text));
+            let found = peek(&body, Operation::Messages).unwrap();
+            let mut group = criterion.benchmark_group(format!("{name}-{size}"));
+            group.throughput(Throughput::Bytes(body.len() as u64));
+            group.bench_function("peek", |bencher| {
+                bencher.iter(|| peek(black_box(&body), Operation::Messages).unwrap());
+            });
+            group.bench_function("splice", |bencher| {
+                bencher.iter(|| wire::splice(&body, found.model_span.clone(), "internal"));
+            });
+            group.finish();
+        }
+    }
+}
 
-fn requests(criterion: &mut Criterion) {
-    for kilobytes in [1, 60, 300] {
-        let body = conversation(kilobytes * 1000);
-        let peek = wire::peek(&body, Operation::Messages).unwrap();
-        let mut group = criterion.benchmark_group(format!("request-{kilobytes}kB"));
+fn metering(criterion: &mut Criterion) {
+    let unbroken = "QmFzZTY0IHdpdGhvdXQgZW5kIGluIGEgdGV4dA".repeat(2000);
+    let picture = format!(r#"{{"type":"image","source":{{"type":"base64","data":"{unbroken}"}}}}"#);
+    let pictures = format!(
+        r#"{{"model":"m","messages":[{{"role":"user","content":[{}]}}]}}"#,
+        [&*picture; 4].join(",")
+    );
+    for (name, body) in [
+        ("session", session(300_000, PROSE)),
+        ("unbroken-text", request(300_000, &unbroken)),
+        ("pictures", pictures),
+    ] {
+        let body = body.as_bytes();
+        let found = peek(body, Operation::Messages).unwrap();
+        let mut group = criterion.benchmark_group(name);
         group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_function("peek", |bencher| {
-            bencher.iter(|| wire::peek(black_box(&body), Operation::Messages).unwrap());
+        group.bench_function("bound", |bencher| {
+            bencher.iter(|| input_bound_tokens(black_box(body)));
         });
-        group.bench_function("splice", |bencher| {
-            bencher.iter(|| wire::splice(black_box(&body), peek.model_span.clone(), "internal"));
-        });
-        group.bench_function("translate", |bencher| {
-            let profile = Profile::preset(Kind::OpenAi);
-            let order = Order {
-                operation: Operation::Messages,
-                body: &body,
-                profile: &profile,
-                wire_model: "internal",
-            };
-            bencher.iter(|| translate::request(black_box(&order)).unwrap());
+        group.bench_function("prompt", |bencher| {
+            bencher.iter(|| is_prompt(black_box(body), &found, Dialect::Anthropic));
         });
         group.finish();
     }
 }
 
-fn streams(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group(format!("stream-{EVENTS}"));
-    group.throughput(Throughput::Elements(EVENTS as u64));
-    let piece = anthropic_stream(EVENTS);
-    group.bench_function("frames", |bencher| {
-        bencher.iter(|| {
+fn frames(criterion: &mut Criterion) {
+    for (dialect, frame) in [
+        (Dialect::Anthropic, ANTHROPIC_FRAME),
+        (Dialect::OpenAi, OPENAI_FRAME),
+    ] {
+        for count in [1, 3, 30] {
+            let chunk = Bytes::from(frame.repeat(count));
+            let name = format!("{}-frames-{count}", dialect.as_str());
+            let mut group = criterion.benchmark_group(name);
+            group.throughput(Throughput::Elements(count as u64));
             let mut frames = Frames::new();
-            // As the kernel gives them: never along the frames.
-            for start in (0..piece.len()).step_by(1460) {
-                let end = piece.len().min(start + 1460);
-                black_box(frames.push_ready(piece.slice(start..end)).unwrap());
-            }
+            group.bench_function("end", |bencher| {
+                bencher.iter(|| frames.push_ready(black_box(chunk.clone())).unwrap());
+            });
+            let mut observer = Observer::new(dialect);
+            group.bench_function("look", |bencher| {
+                bencher.iter(|| observer.observe(black_box(&chunk)));
+            });
+            let mut produced = Produced::new(dialect);
+            group.bench_function("keep", |bencher| {
+                bencher.iter(|| {
+                    produced.observe(black_box(&chunk));
+                    if produced.surplus_bytes() > 0 {
+                        produced = Produced::new(dialect);
+                    }
+                });
+            });
+            group.finish();
+        }
+    }
+}
+
+/// What `body`, a request of `operation`, becomes for an upstream of this `kind`.
+fn translated(operation: Operation, body: &[u8], kind: Kind) -> Translated {
+    let order = Order {
+        operation,
+        body,
+        profile: &Profile::preset(kind),
+        wire_model: "upstream-model",
+    };
+    translate::request(black_box(&order)).unwrap()
+}
+
+/// The same, where it is a request that is sent.
+fn sent(body: &[u8]) -> translate::Request {
+    match translated(Operation::Messages, body, Kind::OpenAi) {
+        Translated::Request(request) => request,
+        _ => unreachable!("a session is asked of the model"),
+    }
+}
+
+fn translation(criterion: &mut Criterion) {
+    let messages = session(300_000, PROSE);
+    let messages = messages.as_bytes();
+    let completion = sent(messages).body;
+    for (operation, body, kind) in [
+        (Operation::Messages, messages, Kind::Vllm),
+        (Operation::Messages, messages, Kind::OpenAi),
+        (Operation::CountTokens, messages, Kind::Vllm),
+        (Operation::ChatCompletions, &*completion, Kind::Anthropic),
+    ] {
+        let mut group = criterion.benchmark_group("translate");
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(format!("{}-to-{kind:?}", operation.as_str()), |bencher| {
+            bencher.iter(|| translated(operation, body, kind));
         });
-    });
-    group.bench_function("observe", |bencher| {
-        bencher.iter(|| black_box(Observer::new(Dialect::Anthropic).observe(black_box(&piece))));
-    });
-    let chunks = openai_stream(EVENTS);
-    group.bench_function("translate", |bencher| {
+        group.finish();
+    }
+    let mut group = criterion.benchmark_group("translate-stream");
+    let chunk = OPENAI_FRAME.repeat(1000);
+    group.throughput(Throughput::Elements(1000));
+    let stamp = Stamp {
+        request_id: "req_1",
+        now_s: 1,
+    };
+    let small = session(0, PROSE);
+    group.bench_function("1000", |bencher| {
         bencher.iter_batched(
-            translation,
+            || sent(small.as_bytes()).memory.stream(stamp),
             |mut stream| {
                 let mut out = Vec::new();
-                stream.push(black_box(&chunks), &mut out);
+                stream.push(black_box(chunk.as_bytes()), &mut out);
                 out
             },
             BatchSize::SmallInput,
@@ -72,25 +147,5 @@ fn streams(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A stream of the other API on its way to an Anthropic client.
-fn translation() -> translate::Stream {
-    let body = conversation(1000);
-    let profile = Profile::preset(Kind::OpenAi);
-    let order = Order {
-        operation: Operation::Messages,
-        body: &body,
-        profile: &profile,
-        wire_model: "internal",
-    };
-    let Translated::Request(request) = translate::request(&order).unwrap() else {
-        unreachable!("a conversation is asked of the model");
-    };
-    let stamp = Stamp {
-        request_id: "req_1",
-        now_s: 1,
-    };
-    request.memory.stream(stamp)
-}
-
-criterion_group!(wire_benches, requests, streams);
+criterion_group!(wire_benches, bodies, metering, frames, translation);
 criterion_main!(wire_benches);
