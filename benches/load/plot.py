@@ -20,15 +20,15 @@ def svg(report: dict[str, Any]) -> str:
     groups = list(_groups(report))
     if not groups:
         return _document(SCALE, [])
-    values = [value for _, bars in groups for _, rounds in bars for value in rounds]
+    values = [value for _, bars in groups for _, figure in bars for value in figure["rounds"]]
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     scale = _Scale(min(low, 0), max(high, 0))
     parts: list[str] = []
     y = SCALE
     for title, bars in groups:
         parts.append(f'<text x="10" y="{y + BAR}">{escape(title)}</text>')
-        for name, rounds in bars:
-            parts.append(_bar(scale, name, sorted(rounds), y))
+        for name, figure in bars:
+            parts.append(_bar(scale, name, figure, y))
             y += BAR + 2
         y += GAP
     return _document(y, [*scale.lines(y), *parts])
@@ -51,11 +51,11 @@ class _Scale:
             yield f'<text class="small" x="{x:.1f}" y="14" text-anchor="middle">{10**power:g}</text>'
 
 
-def _groups(report: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, list[float]]]]]:
+def _groups(report: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, dict[str, Any]]]]]:
     for name, case in report["cases"].items():
         for label, targets in case["figures"].items():
             bars = [
-                (target, figure["rounds"])
+                (target, figure)
                 for target, figure in targets.items()
                 if figure["shown"] == "ratio" and min(figure["rounds"]) > 0
             ]
@@ -63,16 +63,17 @@ def _groups(report: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, list[
                 yield f"{name}: {label.partition(',')[0]}", bars
 
 
-def _bar(scale: _Scale, name: str, rounds: list[float], y: int) -> str:
-    one, middle = scale.x(1), scale.x(rounds[len(rounds) // 2])
+def _bar(scale: _Scale, name: str, figure: dict[str, Any], y: int) -> str:
+    median, least, most = figure["median"], min(figure["rounds"]), max(figure["rounds"])
+    one, middle = scale.x(1), scale.x(median)
     left, width = min(one, middle), max(abs(middle - one), 1)
     colour, line = COLOURS.get(name, OTHER), y + BAR / 2
     return (
         f'<rect x="{left:.1f}" y="{y}" width="{width:.1f}" height="{BAR}" fill="{colour}"/>'
-        f'<path d="M{scale.x(rounds[0]):.1f} {line}H{scale.x(rounds[-1]):.1f}" stroke="#0f172a"/>'
+        f'<path d="M{scale.x(least):.1f} {line}H{scale.x(most):.1f}" stroke="#0f172a"/>'
         f'<text class="small" x="{LEFT - 8}" y="{y + BAR - 2}" text-anchor="end">{escape(name)}</text>'
-        f'<text class="small" x="{max(one, scale.x(rounds[-1])) + 6:.1f}" y="{y + BAR - 2}">'
-        f"{rounds[len(rounds) // 2]:.3g}</text>"
+        f'<text class="small" x="{max(one, scale.x(most)) + 6:.1f}" y="{y + BAR - 2}">'
+        f"{median:.3g}</text>"
     )
 
 

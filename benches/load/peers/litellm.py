@@ -8,7 +8,7 @@ from pathlib import Path
 
 from servers import Target, answers, free_port, running
 
-PACKAGES = ("litellm[proxy]",)
+PACKAGES = ("litellm[proxy]==1.106.2",)
 START_S = 90.0
 
 _KEY = "sk-" + "4f1d7c02a95e90c3" * 4
