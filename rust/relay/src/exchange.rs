@@ -10,7 +10,7 @@ use bytes::Bytes;
 use fault::{Fault, Kind};
 use futures_util::FutureExt;
 use http::Response;
-use hyper::body::Incoming;
+use http1::Body;
 use wire::translate::{Known, Stamp};
 use wire::{Dialect, Operation, Peek, Refusal};
 
@@ -231,7 +231,7 @@ impl<C: Client> Exchange<C> {
         failure.fault
     }
 
-    fn head(&mut self, response: &Response<Incoming>, plan: &Plan, way: &Way) -> Head {
+    fn head(&mut self, response: &Response<Body>, plan: &Plan, way: &Way) -> Head {
         let mut head = Head::new(response.status().as_u16());
         let stream = answer::is_event_stream(response);
         let translated = matches!(way, Way::Translated(_));

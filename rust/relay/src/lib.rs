@@ -5,7 +5,6 @@
 mod answer;
 mod call;
 pub mod client;
-mod connect;
 pub mod core;
 mod count;
 mod denial;

@@ -6,9 +6,7 @@
 
 mod end;
 
-use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,8 +33,6 @@ const PART_BYTES: usize = 64 * 1024;
 pub(crate) const STALL: Duration = Duration::from_secs(60);
 /// After its last event an upstream should close; it is not waited for longer than this.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
-/// Frames that follow each other this closely are gathered: looking for more costs each part another turn of its task.
-const CLOSE: Duration = Duration::from_millis(2);
 /// After the finish reason usage and the end mark follow at once, or never.
 const FINISH: Duration = Duration::from_secs(5);
 
@@ -255,7 +251,6 @@ where
     async fn read(&mut self, client: &mut impl Client, watch: &mut Watch) -> Read {
         let mut part = Vec::new();
         let mut bytes = 0;
-        let mut close = false;
         loop {
             let frame = if part.is_empty() {
                 let next = self.next(watch);
@@ -282,9 +277,7 @@ where
                         continue;
                     }
                 }
-            } else if close && bytes < PART_BYTES {
-                // The connection's task hands over one frame at a time, and only when it is let run.
-                give_way().await;
+            } else if bytes < PART_BYTES {
                 poll_immediate(self.body.frame()).await
             } else {
                 None
@@ -300,8 +293,7 @@ where
                     return Read::over(part, None, fault);
                 }
                 Some(Some(Ok(frame))) => {
-                    let before = std::mem::replace(&mut self.heard, Instant::now());
-                    close = self.heard - before < CLOSE;
+                    self.heard = Instant::now();
                     let Ok(data) = frame.into_data() else {
                         continue;
                     };
@@ -376,21 +368,6 @@ fn is_whole_lines(tail: &[u8]) -> bool {
 fn silent(silence: Duration) -> Fault {
     let message = format!("the upstream was silent for {} s", silence.as_secs_f64());
     Fault::new(Kind::UpstreamTimeout, message)
-}
-
-/// Lets the tasks that are ready run once.
-///
-/// Tokio's own `yield_now` also asks the kernel for news, which would cost every event a system call.
-async fn give_way() {
-    let mut waited = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut waited, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 fn broken(message: &str) -> Fault {

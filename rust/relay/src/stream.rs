@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use fault::{Fault, Kind};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use http1::Body;
 use wire::{Dialect, Produced};
 
 use crate::client::{Client, Head};
@@ -22,7 +22,7 @@ impl<C: Client> Exchange<C> {
     pub(crate) async fn stream(
         &mut self,
         head: Head,
-        body: Incoming,
+        body: Body,
         spoken: Dialect,
         voice: Voice,
         plan: &Plan,
@@ -92,8 +92,8 @@ impl<C: Client> Exchange<C> {
 }
 
 /// Reads what may still follow a stream's end, so that the connection can be used again.
-fn read_to_end(mut body: Incoming) {
-    if hyper::body::Body::is_end_stream(&body) {
+fn read_to_end(mut body: Body) {
+    if http_body::Body::is_end_stream(&body) {
         return;
     }
     tokio::task::spawn_local(tokio::time::timeout(LINGER, async move {

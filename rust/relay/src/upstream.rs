@@ -1,90 +1,30 @@
 //! One backend: its connections, its key, its deadlines.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::error::Error;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fault::{Fault, Kind};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, Uri};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioTimer;
+use http::uri::PathAndQuery;
+use http::{Method, Response};
+use http1::{Body, Client, Request};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use crate::connect::Connector;
 use crate::probe::{self, Spoken};
 use crate::settings::{self, Apis, KeyHeader, duration};
+use crate::tls;
 
 /// After a server could not be asked which APIs it speaks, those who wait are told the same for this long.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// A request body of a few pieces, sent without being joined, with its length known.
-#[derive(Debug, Default)]
-pub(crate) struct Pieces {
-    pieces: VecDeque<Bytes>,
-    bytes: u64,
-}
-
-impl From<Vec<Bytes>> for Pieces {
-    fn from(pieces: Vec<Bytes>) -> Self {
-        let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-        Self {
-            pieces: pieces.into(),
-            bytes,
-        }
-    }
-}
-
-impl Body for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = self.pieces.pop_front();
-        if let Some(piece) = &piece {
-            self.bytes -= piece.len() as u64;
-        }
-        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.bytes)
-    }
-}
-
-/// Runs connection tasks beside the exchanges they serve, so that one scheduler pass hands a frame over.
-#[derive(Debug, Clone, Copy)]
-struct OnThisThread;
-
-impl<F> hyper::rt::Executor<F> for OnThisThread
-where
-    F: Future<Output = ()> + 'static,
-{
-    fn execute(&self, task: F) {
-        tokio::task::spawn_local(task);
-    }
-}
-
 /// A backend that requests can be sent to.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    client: Client<Connector, Pieces>,
-    bases: Vec<String>,
+    replicas: Vec<Client>,
     turn: Cell<usize>,
     key: Option<(HeaderName, HeaderValue)>,
     spoken: OnceCell<Spoken>,
@@ -98,29 +38,30 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// Prepares the backend's client; connects to nobody yet.
+    /// Prepares the backend's clients; connects to nobody yet.
     ///
     /// # Errors
     /// `config` for a CA file that cannot be used, a key that is not a header value, or no URL.
     pub(crate) fn new(name: &str, settings: &settings::Upstream) -> Result<Self, Fault> {
-        let client = Client::builder(OnThisThread)
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(duration(settings.keep_alive_s))
-            .build(Connector::new(settings)?);
-        let bases: Vec<_> = settings
-            .urls
-            .iter()
-            .map(|url| url.trim_end_matches('/').to_owned())
-            .collect();
-        if bases.is_empty() {
+        let connections = http1::Settings {
+            tls: Arc::new(tls::client_config(settings.ca_file.as_deref())?),
+            connect: duration(settings.connect_s),
+            keep_alive: duration(settings.keep_alive_s),
+        };
+        let replicas = settings.urls.iter().map(|url| {
+            Client::new(url, &connections).map_err(|error| {
+                Fault::new(Kind::Config, format!("upstream {name}: {url}: {error}"))
+            })
+        });
+        let replicas = replicas.collect::<Result<Vec<_>, _>>()?;
+        if replicas.is_empty() {
             return Err(Fault::new(
                 Kind::Config,
                 format!("upstream {name} has no url"),
             ));
         }
         Ok(Self {
-            client,
-            bases,
+            replicas,
             turn: Cell::new(0),
             key: key(name, settings)?,
             spoken: match &settings.apis {
@@ -185,13 +126,13 @@ impl Upstream {
         path_and_query: &str,
         headers: HeaderMap,
         body: &[Bytes],
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<Body>, Failure> {
         self.send(&Method::POST, path_and_query, headers, body)
             .await
     }
 
     /// Sends one GET and waits for the head of the answer; otherwise as [`Upstream::post`].
-    pub(crate) async fn get(&self, path: &str) -> Result<Response<Incoming>, Failure> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Response<Body>, Failure> {
         self.send(&Method::GET, path, HeaderMap::new(), &[]).await
     }
 
@@ -201,11 +142,19 @@ impl Upstream {
         path_and_query: &str,
         mut headers: HeaderMap,
         body: &[Bytes],
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<Body>, Failure> {
         if let Some((name, value)) = &self.key {
             headers.insert(name.clone(), value.clone());
         }
-        let attempts = self.first_that_connects(method, path_and_query, &headers, body);
+        let target: PathAndQuery = path_and_query
+            .parse()
+            .map_err(|_| Fault::new(Kind::InvalidRequest, "the query string is not valid"))?;
+        let attempts = self.first_that_connects(Request {
+            method,
+            target: &target,
+            headers: &headers,
+            body,
+        });
         tokio::time::timeout(self.first_byte, attempts)
             .await
             .unwrap_or_else(|_| {
@@ -215,21 +164,13 @@ impl Upstream {
             })
     }
 
-    async fn first_that_connects(
-        &self,
-        method: &Method,
-        path_and_query: &str,
-        headers: &HeaderMap,
-        body: &[Bytes],
-    ) -> Result<Response<Incoming>, Failure> {
-        let replicas = self.bases.len();
+    async fn first_that_connects(&self, request: Request<'_>) -> Result<Response<Body>, Failure> {
         let first = self.turn.get();
         self.turn.set(first.wrapping_add(1));
-        let order = self.bases.iter().cycle().skip(first % replicas);
+        let count = self.replicas.len();
         let mut causes = Vec::new();
-        for base in order.take(replicas) {
-            let request = request(method, base, path_and_query, headers, body)?;
-            match self.client.request(request).await {
+        for replica in self.replicas.iter().cycle().skip(first % count).take(count) {
+            match replica.send(request).await {
                 Ok(response) => return Ok(response),
                 Err(error) if error.is_connect() => causes.push(chain(&error)),
                 Err(error) => return Err(Failure::broken_off(&error)),
@@ -237,23 +178,6 @@ impl Upstream {
         }
         Err(Failure::unreachable(causes))
     }
-}
-
-fn request(
-    method: &Method,
-    base: &str,
-    path_and_query: &str,
-    headers: &HeaderMap,
-    body: &[Bytes],
-) -> Result<Request<Pieces>, Fault> {
-    let uri: Uri = format!("{base}{path_and_query}")
-        .parse()
-        .map_err(|_| Fault::new(Kind::InvalidRequest, "the query string is not valid"))?;
-    let mut request = Request::new(Pieces::from(body.to_vec()));
-    *request.method_mut() = method.clone();
-    *request.uri_mut() = uri;
-    *request.headers_mut() = headers.clone();
-    Ok(request)
 }
 
 /// Why there is no answer: what the client is told, and what only the operator is.

@@ -7,7 +7,7 @@ use fault::{Fault, Kind};
 use http::Response;
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use http1::Body;
 use wire::Dialect;
 use wire::translate::{self, Memory};
 
@@ -33,7 +33,7 @@ impl<C: Client> Exchange<C> {
     pub(crate) async fn whole(
         &mut self,
         mut head: Head,
-        mut body: Incoming,
+        mut body: Body,
         upstream: &Upstream,
     ) -> Result<(), Fault> {
         // Promised to the client for a large answer: one that is cut short can then not look whole.
@@ -67,7 +67,7 @@ impl<C: Client> Exchange<C> {
         &mut self,
         head: Head,
         pieces: Vec<Bytes>,
-        mut body: Incoming,
+        mut body: Body,
         upstream: &Upstream,
     ) -> Result<(), Fault> {
         let status = head.status;
@@ -127,7 +127,7 @@ impl<C: Client> Exchange<C> {
     /// The next data of a body: `None` if the client left, `Some(None)` at the end.
     async fn next(
         &mut self,
-        body: &mut Incoming,
+        body: &mut Body,
         upstream: &Upstream,
     ) -> Result<Option<Option<Bytes>>, Fault> {
         let mut quiet = pin!(tokio::time::sleep(upstream.idle));
@@ -166,7 +166,7 @@ impl<C: Client> Exchange<C> {
     pub(crate) async fn translated(
         &mut self,
         mut head: Head,
-        response: Response<Incoming>,
+        response: Response<Body>,
         memory: &Memory,
         plan: &Plan,
         upstream: &Upstream,
@@ -199,7 +199,7 @@ impl<C: Client> Exchange<C> {
     /// A body as one piece; `None` if the client left.
     pub(crate) async fn read_whole(
         &mut self,
-        body: &mut Incoming,
+        body: &mut Body,
         upstream: &Upstream,
         limit_bytes: usize,
     ) -> Result<Option<Bytes>, Fault> {
@@ -223,7 +223,7 @@ impl<C: Client> Exchange<C> {
     /// An upstream's own refusal in the words of the client's API.
     pub(crate) async fn retold(
         &mut self,
-        response: Response<Incoming>,
+        response: Response<Body>,
         asked: &Asked,
         plan: &Plan,
         upstream: &Upstream,
@@ -254,7 +254,7 @@ impl<C: Client> Exchange<C> {
     pub(crate) async fn refused(
         &mut self,
         mut head: Head,
-        response: Response<Incoming>,
+        response: Response<Body>,
         upstream: &Upstream,
     ) -> Result<(), Fault> {
         let status = head.status;
