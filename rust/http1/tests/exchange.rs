@@ -1,5 +1,7 @@
 //! Requests over real sockets, to a server that answers with exact bytes.
 
+#![cfg(test)]
+
 use std::sync::Arc;
 use std::time::Duration;
 
