@@ -26,7 +26,7 @@ class Costs:
     request_us: float = 90.0
     """CPU of a worker per request with three windows, a token bucket and a place among them."""
     worker_mb: float = 135.0
-    stream_kb: float = 64.0
+    stream_kb: float = 35.0
     """Memory of an open stream."""
     store_call_us: float = 45.0
     """CPU of the store per call with three windows (benches/README.md)."""

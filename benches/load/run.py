@@ -173,15 +173,22 @@ def _start(options: argparse.Namespace, folder: Path, stack: ExitStack) -> Bench
             on_sqlite = stack.enter_context(servers.gateway(folder, port, None))
             targets.append(replace(on_sqlite, name=SQLITE))
     if options.peers is not None:
-        for name, peer in PEERS.items():
-            program = options.peers / peer.program
-            if program.exists() and _wanted(options, name):
-                targets.append(stack.enter_context(peer.start(program, folder, port)))
+        targets += _peers(options, folder, port, stack)
     for against in options.against:
         name, _, url = against.partition("=")
         if _wanted(options, name):
             targets.append(Target(name, url))
     return Bench(binaries, targets)
+
+
+def _peers(options: argparse.Namespace, folder: Path, port: int, stack: ExitStack) -> Iterator[Target]:
+    for name, peer in PEERS.items():
+        if not _wanted(options, name):
+            continue
+        program = options.peers / peer.program
+        if not program.exists():
+            sys.exit(f"{options.peers} holds no {peer.program}: leave {name} out with --only")
+        yield stack.enter_context(peer.start(program, folder, port))
 
 
 def _wanted(options: argparse.Namespace, name: str) -> bool:
