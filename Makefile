@@ -21,7 +21,7 @@ else
 export LLM_GATEWAY_SKIP_MISSING = 1
 endif
 
-.PHONY: help run test test-vllm fuzz build lint bench bench-peers bench-micro bench-diff ledger lock clean doctor
+.PHONY: help run test test-vllm fuzz build lint bench bench-peers bench-scale bench-micro bench-diff ledger lock clean doctor
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench-peers: build ## the same beside Envoy and LiteLLM, which are fetched first
 	$(cache)/peers/bin/pip install --quiet --disable-pip-version-check $$($(bin)/python benches/load/run.py --list-peers)
 	$(bin)/python benches/load/run.py --peers $(cache)/peers/bin --only direct,nginx,gateway,envoy,litellm \
 		--cases flood,paced,first-event-10,1kB,60kB $(ARGS)
+
+bench-scale: build ## what grows with streams, bodies, neighbours and workers, 5 minutes
+	$(bin)/python benches/load/scale.py $(ARGS)
 
 micro = cargo bench --locked --package llm-gateway-micro --
 pytest_micro = $(bin)/pytest -q tests/unit/test_auth_cost.py tests/unit/test_request_cost.py --benchmark-enable \

@@ -5,13 +5,9 @@ depends on a figure.
 """
 
 import argparse
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import resource
-import shlex
 import signal
 import subprocess
 import sys
@@ -26,6 +22,7 @@ import report
 import servers
 import table
 from cases import CASES, MEMORY, SQLITE, TOKENS, TRANSLATED, UNMETERED, Case, Sample
+from machine import machine, raise_open_files
 from peers import PEERS
 from processes import PeakMemory, use_of_tree
 from servers import Binaries, CannotRunError, Target
@@ -84,14 +81,14 @@ def main() -> int:
         return 0
     # A stop from outside is to end the servers like any other end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    _raise_open_files()
+    raise_open_files()
     try:
         with _folder(options.logs) as folder, ExitStack() as stack:
             bench = _start(options, folder, stack)
-            machine = tuple(_machine())
-            _say(*machine, "")
+            lines = tuple(machine())
+            _say(*lines, "")
             _run(bench, options)
-            found = report.report(machine, (*CASES, MEMORY), bench.samples)
+            found = report.report(lines, (*CASES, MEMORY), bench.samples)
             if options.json is not None:
                 options.json.write_text(json.dumps(found, indent=1) + "\n")
             if options.svg is not None:
@@ -187,7 +184,7 @@ def _peers(options: argparse.Namespace, folder: Path, port: int, stack: ExitStac
             continue
         program = options.peers / peer.program
         if not program.exists():
-            sys.exit(f"{options.peers} holds no {peer.program}: leave {name} out with --only")
+            raise CannotRunError(f"{options.peers} holds no {peer.program}: leave {name} out with --only")
         yield stack.enter_context(peer.start(program, folder, port))
 
 
@@ -225,47 +222,9 @@ def _run(bench: Bench, options: argparse.Namespace) -> None:
             _say("", *table.lines(case, bench.samples[case.name]))
 
 
-def _machine() -> Iterator[str]:
-    """What a reader needs to know to run the same again."""
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    yield f"{now}  {shlex.join(['python', *sys.argv])}"
-    kernel, python = platform.release(), platform.python_version()
-    yield f"{_processor()}, {os.cpu_count()} cores, Linux {kernel}, Python {python}"
-    nginx = _output("nginx", "-v").removeprefix("nginx version: ")
-    redis = _output("redis-server", "--version").partition(" sha=")[0]
-    packages = ", ".join(f"{name} {_version(name)}" for name in ("llm-gateway", "granian", "uvloop"))
-    yield f"{nginx}, {redis}, {packages}, {_output('git', 'describe', '--always', '--dirty')}"
-
-
-def _processor() -> str:
-    found = (line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
-    return next(found, ": unknown processor").partition(": ")[2]
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "?"
-
-
-def _output(*command: str) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=servers.ROOT)  # noqa: S603
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        return f"{command[0]} ?"
-    return (done.stdout + done.stderr).strip().partition("\n")[0]
-
-
 def _children_cpu_s() -> float:
     use = resource.getrusage(resource.RUSAGE_CHILDREN)
     return use.ru_utime + use.ru_stime
-
-
-def _raise_open_files() -> None:
-    """A relay of 1,000 streams holds 2,000 sockets; common limits are lower."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _show_progress(text: str) -> None:

@@ -111,8 +111,8 @@ def redis(folder: Path, name: str = "redis") -> Iterator[str]:
 
 
 @contextmanager
-def gateway(folder: Path, upstream_port: int, redis_url: str | None) -> Iterator[Target]:
-    """Runs the gateway with one worker: authentication, quota (no URL: in SQLite), metrics, access log."""
+def gateway(folder: Path, upstream_port: int, redis_url: str | None, workers: int = 1) -> Iterator[Target]:
+    """Runs the gateway: authentication, quota (no URL: in SQLite), metrics, access log."""
     if not GATEWAY.exists():
         raise CannotRunError(
             f"{GATEWAY} is missing: run `make build`, or leave it out with --only direct,nginx"
@@ -127,7 +127,7 @@ def gateway(folder: Path, upstream_port: int, redis_url: str | None) -> Iterator
     if redis_url:
         environment["QUOTA_REDIS_URL"] = redis_url
     ready = answers(f"http://127.0.0.1:{port}/health")
-    command += ["--port", str(port), "--workers", "1"]
+    command += ["--port", str(port), "--workers", str(workers)]
     with running(command, folder, name, ready, environment) as process:
         yield Target("gateway", f"http://127.0.0.1:{port}", KEY, process.pid)
 
