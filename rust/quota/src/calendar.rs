@@ -1,7 +1,7 @@
 //! Whose use is counted, and in which bucket of a window at a time.
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use fault::{Fault, Kind};
@@ -42,23 +42,49 @@ impl Account {
     }
 
     /// The key of the account's epoch and sequence.
-    pub fn state_key(&self) -> String {
-        format!("{}:state", self.0)
+    pub fn state_key(&self) -> Key<'_> {
+        self.key(":state", "")
     }
 
     /// The key of its leases in flight.
-    pub fn open_key(&self) -> String {
-        format!("{}:open", self.0)
+    pub fn open_key(&self) -> Key<'_> {
+        self.key(":open", "")
     }
 
     /// The key of a lease's record.
-    pub fn lease_key(&self, lease: &LeaseId) -> String {
-        format!("{}:lease:{}", self.0, lease.as_str())
+    pub fn lease_key<'a>(&'a self, lease: &'a LeaseId) -> Key<'a> {
+        self.key(":lease:", lease.as_str())
     }
 
     /// The key of the notes on counters that were set by hand.
-    pub fn notes_key(&self) -> String {
-        format!("{}:notes", self.0)
+    pub fn notes_key(&self) -> Key<'_> {
+        self.key(":notes", "")
+    }
+
+    /// The key of what is written to see whether it can be.
+    pub fn probe_key(&self) -> Key<'_> {
+        self.key(":probe", "")
+    }
+
+    fn key<'a>(&'a self, kind: &'static str, name: &'a str) -> Key<'a> {
+        Key([self.prefix(), kind, name])
+    }
+}
+
+/// A name in a store, in the parts that it is written of: no text is made of it for that.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'a>([&'a str; 3]);
+
+impl<'a> Key<'a> {
+    /// What follows on each other in it.
+    pub(crate) fn parts(self) -> [&'a str; 3] {
+        self.0
+    }
+}
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| formatter.write_str(part))
     }
 }
 

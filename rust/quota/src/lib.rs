@@ -15,7 +15,7 @@ mod store;
 mod window;
 
 pub use any::AnyStore;
-pub use calendar::{Account, Bucket, Calendar};
+pub use calendar::{Account, Bucket, Calendar, Key};
 pub use ledger::{Count, Denied, Lease, Ledger, OnFailure, Order, Settings, State, Want, Watcher};
 pub use records::{Found, RecordOperation, Shelf, Shelves, When};
 pub use redis::RedisStore;

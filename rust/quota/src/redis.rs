@@ -8,6 +8,7 @@ mod script;
 mod sentinel;
 mod shelves;
 mod target;
+mod words;
 
 use std::fmt;
 use std::time::Duration;
@@ -127,7 +128,7 @@ impl RedisStore {
 impl Store for RedisStore {
     async fn call(&self, call: &Call, patience: Duration) -> Result<Reply, StoreError> {
         let invocation = Invocation::of(call, self.lives);
-        script::reply(self.ask(&call.account, &invocation, patience).await?)
+        script::reply(&self.ask(&call.account, &invocation, patience).await?)
     }
 
     async fn notes(

@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::calendar::{Account, Bucket};
 
+/// What no counter exceeds: as far as every store counts exactly.
+pub(crate) const MOST: u64 = 999_999_999_999_999;
+
 /// A lease's name: the request's, so that a log line leads to what was counted for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseId(String);
@@ -148,7 +151,8 @@ pub struct Reply {
     pub now_ms: u64,
     /// Where the account stands now; none if it has no history.
     pub version: Option<Version>,
-    /// Leases in flight, of those that are held open.
+    /// Leases in flight, of those that are held open. Not counted, hence anything, where nobody may ask: after
+    /// [`Verdict::Moved`] and [`Verdict::Older`], and for a reservation that is settled at once and has no places.
     pub flying: u64,
     /// What each counter says now, in the order of the call.
     pub used: Vec<u64>,

@@ -376,10 +376,13 @@ fn names_the_keys_that_are_no_counters() {
     let account = Account::of("a:b");
     let lease = LeaseId::new("req_1").unwrap();
     assert_eq!(account.prefix(), "quota:{a%3Ab}");
-    assert_eq!(account.state_key(), "quota:{a%3Ab}:state");
-    assert_eq!(account.open_key(), "quota:{a%3Ab}:open");
-    assert_eq!(account.lease_key(&lease), "quota:{a%3Ab}:lease:req_1");
-    assert_eq!(account.notes_key(), "quota:{a%3Ab}:notes");
+    assert_eq!(account.state_key().to_string(), "quota:{a%3Ab}:state");
+    assert_eq!(account.open_key().to_string(), "quota:{a%3Ab}:open");
+    assert_eq!(
+        account.lease_key(&lease).to_string(),
+        "quota:{a%3Ab}:lease:req_1"
+    );
+    assert_eq!(account.notes_key().to_string(), "quota:{a%3Ab}:notes");
 }
 
 /// A second between 1970 and 2100; half of them within a day of a change of the zone's clock.

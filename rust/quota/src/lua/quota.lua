@@ -13,53 +13,55 @@
 -- ARGV[7]  "open" if the lease is in flight until it is settled, else ""
 -- ARGV[8]  reserve: the most leases in flight, or "" for any number
 --          settle: "sure" if the caller knows that the lease has not ended, else "": matters only where its record is gone
--- and for each counter six more: limit ("" for none), amount (reserve, reopen: to take; settle: used in the end; restore: the
--- least it may say; set: what it is to say), taken (settle: what the caller knows was taken), the second at which its bucket
--- begins, the second at which it ends, and the second after which Redis may forget it
+-- ARGV[9]  the second at which the last of the buckets begins;  ARGV[10]  the second at which the first of them ends
+-- and for each counter three more, the amounts at most MOST:
+--          amount (reserve, reopen: to take; settle: used in the end; restore: the least it may say; set: what it is to say),
+--          bound (reserve: its limit, or "" for none; settle: what the caller knows was taken),
+--          the millisecond after which Redis may forget it
 --
 -- reply  { verdict, now in Unix milliseconds, epoch, sequence, leases in flight, count of counter 1, ... }; the counts as they
 --        are now, those of set as they were
 -- verdict  0 done; n > 0: counter n is full and nothing was taken; -1: too many leases in flight, nothing was taken;
---          -2: a bucket is not the current one; -3: the store has older data than the caller saw; -4: the lease had ended
+--          -2: a bucket is not the current one; -3: the store has older data than the caller saw; -4: the lease had ended.
+--          With -2 and -3 leases in flight are not counted, nor for a reservation that is not in flight and takes no place.
 --
 -- Redis does not roll back a script that fails halfway, so whatever can fail is looked at before the first write. Numbers are
 -- exact up to 2^53, and tostring writes large ones as "1e+15": hence MOST and whole. While a slot of a cluster moves to another
 -- node, a command on a key that is missing fails, also inside a script: so no key is touched after it may have been emptied.
+--
+-- It runs for every request, on the one thread that all gateways share: so what a request does not need is not asked for, and
+-- text stays text as long as it is only handed on (arithmetic takes it as it is, and `x - 0` is the number that it says).
 
 local DONE, CROWDED, MOVED, OLDER, ENDED = 0, -1, -2, -3, -4
-local ARGUMENTS, FIRST_KEY = 6, 3
+local ARGUMENTS, FIRST_ARGUMENT, FIRST_KEY = 3, 11, 3
 local MOST = 999999999999999
-local STATE_LIFE_S, NOTES, NOTES_LIFE_S = 8 * 86400, 100, 366 * 86400
+-- 8 days, a hundred less one, 366 days.
+local STATE_LIFE_S, LAST_NOTE, NOTES_LIFE_S = '691200', '99', '31622400'
+-- Dead leases are cleared away every so many changes; nobody counts them meanwhile.
+local CLEARED_EVERY = 16
 
-local operation = ARGV[1]
-local time = redis.call('TIME')
-local now_s = tonumber(time[1])
-local now_ms = now_s * 1000 + math.floor(tonumber(time[2]) / 1000)
-local epoch, sequence, flying = 0, 0, 0
+local call, format, keys, argv = redis.call, string.format, KEYS, ARGV
+local operation = argv[1]
+local time = call('TIME')
+local now_s, now_us = time[1] - 0, time[2] - 0
+local now_ms = now_s * 1000 + (now_us - now_us % 1000) / 1000
+local epoch, sequence, flying = '0', 0, 0
 local counts = {}
 
 local function whole(number)
-  return string.format('%d', number)
-end
-
-local function argument(counter, place)
-  return ARGV[8 + (counter - 1) * ARGUMENTS + place]
-end
-
-local function amount(counter, place)
-  return math.min(tonumber(argument(counter, place)) or 0, MOST)
+  return format('%d', number)
 end
 
 local function reply(verdict)
-  return { verdict, now_ms, epoch, sequence, flying, unpack(counts) }
+  return { verdict, now_ms, epoch - 0, sequence, flying, unpack(counts) }
 end
 
 local function count_flying()
-  flying = redis.call('ZCOUNT', KEYS[2], '(' .. whole(now_ms), '+inf')
+  flying = call('ZCOUNT', keys[2], '(' .. whole(now_ms), '+inf')
 end
 
 if operation == 'probe' then
-  redis.call('SET', KEYS[1], '1', 'PX', 1000)
+  call('SET', keys[1], '1', 'PX', '1000')
   return reply(DONE)
 end
 
@@ -68,142 +70,157 @@ end
 local reserves, settles, reopens = operation == 'reserve', operation == 'settle', operation == 'reopen'
 local extends, restores, sets = operation == 'extend', operation == 'restore', operation == 'set'
 local reads = operation == 'read'
-local seen_epoch, seen_sequence = tonumber(ARGV[2]), tonumber(ARGV[3])
-local lease_ms = tonumber(ARGV[5])
-local ends_ms, kept_ms = whole(now_ms + lease_ms), whole(tonumber(ARGV[6]))
-local opens = ARGV[7] == 'open' and (reserves or reopens or extends)
 
 if not (reserves or settles or reopens or extends or restores or sets or reads) then
   return redis.error_reply('ERR no such operation on a quota account')
 end
 
-local state = redis.call('GET', KEYS[1])
+local state = call('GET', keys[1])
 if state then
   local first, second = state:match('^(%d+) (%d+)$')
   if not first then
     return redis.error_reply('ERR the state of a quota account is not one')
   end
-  epoch, sequence = tonumber(first), tonumber(second)
+  epoch, sequence = first, second - 0
 end
 
-count_flying()
-
-local held, is_current = {}, true
-for i = 1, #KEYS - FIRST_KEY do
-  local text = redis.call('GET', KEYS[FIRST_KEY + i]) or '0'
+local held = {}
+for i = 1, #keys - FIRST_KEY do
+  local text = call('GET', keys[FIRST_KEY + i]) or '0'
   if not (text == '0' or text:match('^%-?[1-9]%d*$')) or #text > 15 then
     return redis.error_reply('ERR the value at a quota key is not a count')
   end
-  held[i] = tonumber(text)
-  counts[i] = math.max(held[i], 0)
-  is_current = is_current and now_s >= amount(i, 4) and now_s < amount(i, 5)
+  local count = text - 0
+  held[i] = count
+  counts[i] = count > 0 and count or 0
 end
 
 local record = nil
 if reserves or settles or extends or reopens then
-  record = redis.call('GET', KEYS[3])
+  record = call('GET', keys[3])
 end
 
 -- Decide. `steps` is what is added to each counter.
 
-if not restores and not reopens and seen_epoch ~= 0 and (epoch ~= seen_epoch or sequence < seen_sequence) then
+if argv[2] ~= '0' and (epoch ~= argv[2] or sequence < argv[3] - 0) and not (restores or reopens) then
   return reply(OLDER)
 end
-if record == 'e' and not reopens or extends and not record then
-  return reply(ENDED)
-end
+local has_ended = record == 'e' and not reopens or extends and not record
 -- Before the bucket is looked at: a reservation that is asked for again at midnight was taken from the day before.
-if record and (reserves or reopens) then
-  return reply(DONE)
-end
-if (reserves or sets or reads) and not is_current then
+local is_known = record and (reserves or reopens)
+if not has_ended and not is_known and (reserves or sets or reads) and (now_s < argv[9] - 0 or now_s >= argv[10] - 0) then
   return reply(MOVED)
 end
-if reads then
-  return reply(DONE)
+local goes_on = not (has_ended or is_known or reads)
+local opens = argv[7] == 'open'
+if settles and goes_on then
+  -- Later, when its own place is free.
+elseif opens or not reserves or argv[8] ~= '' then
+  count_flying()
+end
+if not goes_on then
+  return reply(has_ended and ENDED or DONE)
 end
 
 local steps = {}
+local at = FIRST_ARGUMENT
 
 if reserves then
-  local most = tonumber(ARGV[8])
-  if most and flying >= most then
+  if argv[8] ~= '' and flying >= argv[8] - 0 then
     return reply(CROWDED)
   end
   for i = 1, #counts do
-    local limit = tonumber(argument(i, 1))
-    steps[i] = amount(i, 2)
-    if limit and steps[i] > 0 and counts[i] + steps[i] > limit then
+    local step, limit = argv[at] - 0, argv[at + 1]
+    if limit ~= '' and step > 0 and counts[i] + step > limit - 0 then
       return reply(i)
     end
+    steps[i] = step
+    at = at + ARGUMENTS
   end
 elseif settles and record then
   local taken = record:gmatch('%d+')
   for i = 1, #counts do
-    steps[i] = amount(i, 2) - (tonumber(taken()) or 0)
+    steps[i] = argv[at] - (taken() or 0)
+    at = at + ARGUMENTS
   end
-elseif settles and ARGV[8] == 'sure' then
+elseif settles and argv[8] == 'sure' then
   for i = 1, #counts do
-    steps[i] = amount(i, 2) - amount(i, 3)
+    steps[i] = argv[at] - argv[at + 1]
+    at = at + ARGUMENTS
   end
 elseif restores then
   for i = 1, #counts do
-    steps[i] = math.max(amount(i, 2) - counts[i], 0)
+    steps[i] = math.max(argv[at] - counts[i], 0)
+    at = at + ARGUMENTS
   end
 elseif sets then
-  for i = 1, #counts do
-    steps[i] = amount(i, 2) - held[i]
-  end
+  steps[1] = argv[at] - held[1]
 end
 
 -- Write.
 
 if settles then
-  redis.call('SET', KEYS[3], 'e', 'PX', kept_ms)
-  redis.call('ZADD', KEYS[2], 'XX', 0, ARGV[4])
+  -- The first write of all, so it may fail: nobody has looked yet whether this is a sorted set.
+  call('ZADD', keys[2], 'XX', '0', argv[4])
   count_flying()
-  redis.call('ZREM', KEYS[2], ARGV[4])
+  call('ZREM', keys[2], argv[4])
+  call('SET', keys[3], 'e', 'PX', argv[6])
 elseif extends then
-  redis.call('PEXPIRE', KEYS[3], kept_ms)
+  call('PEXPIRE', keys[3], argv[6])
 elseif reserves or reopens then
-  local amounts = { 'g' }
+  local granted = 'g'
   for i = 1, #counts do
-    amounts[i + 1] = whole(amount(i, 2))
+    granted = granted .. ' ' .. argv[FIRST_ARGUMENT + (i - 1) * ARGUMENTS]
   end
-  redis.call('SET', KEYS[3], table.concat(amounts, ' '), 'PX', kept_ms)
+  call('SET', keys[3], granted, 'PX', argv[6])
 elseif sets then
   -- The first write of all, so it may fail.
-  redis.call('LPUSH', KEYS[3], ARGV[4])
-  redis.call('LTRIM', KEYS[3], 0, NOTES - 1)
-  redis.call('EXPIRE', KEYS[3], NOTES_LIFE_S)
+  call('LPUSH', keys[3], argv[4])
+  call('LTRIM', keys[3], '0', LAST_NOTE)
+  call('EXPIRE', keys[3], NOTES_LIFE_S)
 end
 
 if opens then
-  redis.call('ZADD', KEYS[2], ends_ms, ARGV[4])
-  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', whole(now_ms))
-  redis.call('PEXPIRE', KEYS[2], whole(2 * lease_ms))
-  count_flying()
+  local lease_ms = argv[5] - 0
+  local is_new = call('ZADD', keys[2], whole(now_ms + lease_ms), argv[4]) == 1
+  call('PEXPIRE', keys[2], whole(2 * lease_ms))
+  if sequence % CLEARED_EVERY == 0 then
+    call('ZREMRANGEBYSCORE', keys[2], '-inf', whole(now_ms))
+  end
+  if is_new then
+    flying = flying + 1
+  else
+    -- It may have been alive or dead.
+    count_flying()
+  end
 end
 
-for i = 1, #counts do
-  local step = math.max(steps[i] or 0, -counts[i])
+at = FIRST_ARGUMENT + 2
+for i = 1, #steps do
+  local step = steps[i]
+  if step < -counts[i] then
+    step = -counts[i]
+  end
   if step ~= 0 then
-    local count = math.min(held[i] + step, MOST)
+    local count, forget_at_ms = math.min(held[i] + step, MOST), argv[at]
     -- At least a second from now: a bucket may be settled after it was forgotten.
-    local forget_at_s = math.max(amount(i, 6), now_s + 1)
-    redis.call('SET', KEYS[FIRST_KEY + i], whole(count), 'EXAT', whole(forget_at_s))
+    if forget_at_ms - now_ms < 1000 then
+      forget_at_ms = whole(now_ms + 1000)
+    end
+    call('SET', keys[FIRST_KEY + i], whole(count), 'PXAT', forget_at_ms)
     if not sets then
-      counts[i] = math.max(count, 0)
+      counts[i] = count > 0 and count or 0
     end
   end
+  at = at + ARGUMENTS
 end
 
 -- An epoch begins with the account, and anew with the first who found it rolled back: so everybody else who saw the old one
 -- finds out too, and none of them begins another.
-if epoch == 0 or (restores and epoch == seen_epoch) then
-  epoch = now_s * 1000000 + tonumber(time[2])
+if epoch == '0' or (restores and epoch == argv[2]) then
+  epoch = whole(now_s * 1000000 + now_us)
 end
 sequence = sequence + 1
-redis.call('SET', KEYS[1], whole(epoch) .. ' ' .. whole(sequence), 'EX', STATE_LIFE_S)
+call('SET', keys[1], epoch .. ' ' .. whole(sequence), 'EX', STATE_LIFE_S)
 
 return reply(DONE)

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::errors::Failure;
 use super::link::Live;
-use crate::calendar::{Account, Bucket};
+use super::words;
+use crate::calendar::Account;
 use crate::store::{
-    Call, Hold, LeaseId, Lives, Operation, Overcome, Reply, StoreError, StoreErrorKind, Verdict,
-    Version,
+    Call, Lives, Operation, Overcome, Reply, StoreError, StoreErrorKind, Verdict, Version,
 };
 
 /// A script and its name at the server.
@@ -48,13 +48,19 @@ pub(super) struct Invocation {
 impl Invocation {
     /// The command that runs `call`.
     pub(super) fn of(call: &Call, lives: Lives) -> Self {
-        Words::of(&call.operation).invocation(call, lives)
+        Self {
+            command: words::command(ACCOUNTS.hash(), call, lives),
+            script: Some(&ACCOUNTS),
+            // The others happen once by the lease's id, or change nothing the second time.
+            repeatable: !matches!(call.operation, Operation::Set { .. }),
+        }
     }
 
     /// The command that reads the notes of [`Operation::Set`], the newest first.
     pub(super) fn notes(account: &Account) -> Self {
         let mut command = cmd("LRANGE");
-        command.arg(account.notes_key()).arg(0).arg(-1);
+        words::add_key(&mut command, account.notes_key());
+        command.arg(0).arg(-1);
         Self {
             command,
             script: None,
@@ -111,171 +117,15 @@ async fn send(
     }
 }
 
-/// An operation in the words of the script.
-struct Words<'a> {
-    operation: &'static str,
-    lease: Option<&'a LeaseId>,
-    hold: Option<Hold>,
-    /// The eighth argument.
-    condition: String,
-    counters: Vec<Counter<'a>>,
-}
-
-#[derive(Clone, Copy)]
-struct Counter<'a> {
-    bucket: &'a Bucket,
-    amount: u64,
-    taken: u64,
-}
-
-impl<'a> Words<'a> {
-    fn of(operation: &'a Operation) -> Self {
-        let counter = |bucket, amount, taken| Counter {
-            bucket,
-            amount,
-            taken,
-        };
-        let claimed = |claims: &'a [crate::store::Claim]| {
-            let counters = claims.iter();
-            counters.map(|claim| counter(&claim.bucket, claim.amount, 0))
-        };
-        let words = |operation, lease, hold, counters| Words {
-            operation,
-            lease,
-            hold,
-            condition: String::new(),
-            counters,
-        };
-        match operation {
-            Operation::Reserve {
-                lease,
-                claims,
-                hold,
-                places,
-            } => Words {
-                condition: places.map(|most| most.to_string()).unwrap_or_default(),
-                ..words(
-                    "reserve",
-                    Some(lease),
-                    Some(*hold),
-                    claimed(claims).collect(),
-                )
-            },
-            Operation::Settle {
-                lease,
-                closings,
-                sure,
-            } => {
-                let counters = closings.iter();
-                let counters = counters
-                    .map(|closing| counter(&closing.bucket, closing.used, closing.taken))
-                    .collect();
-                Words {
-                    condition: if *sure { "sure".into() } else { String::new() },
-                    ..words("settle", Some(lease), None, counters)
-                }
-            }
-            Operation::Extend { lease, hold } => {
-                words("extend", Some(lease), Some(*hold), Vec::new())
-            }
-            Operation::Read { buckets } => {
-                let counters = buckets.iter().map(|bucket| counter(bucket, 0, 0));
-                words("read", None, None, counters.collect())
-            }
-            Operation::Restore { floors } => {
-                words("restore", None, None, claimed(floors).collect())
-            }
-            Operation::Reopen {
-                lease,
-                claims,
-                hold,
-            } => words(
-                "reopen",
-                Some(lease),
-                Some(*hold),
-                claimed(claims).collect(),
-            ),
-            Operation::Set { bucket, used, .. } => {
-                words("set", None, None, vec![counter(bucket, *used, 0)])
-            }
-            Operation::Probe => words("probe", None, None, Vec::new()),
-        }
-    }
-
-    /// `KEYS` and `ARGV` as the head of the script describes them.
-    fn invocation(&self, call: &Call, lives: Lives) -> Invocation {
-        let account = &call.account;
-        let first_key = match call.operation {
-            Operation::Probe => format!("{}:probe", account.prefix()),
-            _ => account.state_key(),
-        };
-        let (third_key, name) = match (&call.operation, self.lease) {
-            (Operation::Set { note, .. }, _) => (account.notes_key(), note.as_str()),
-            (_, Some(lease)) => (account.lease_key(lease), lease.as_str()),
-            // Neither read nor written.
-            (_, None) => (account.state_key(), ""),
-        };
-        let record_ms = match self.hold {
-            Some(Hold::Open) => lives.open_record_ms,
-            _ => lives.record_ms,
-        };
-        let seen = call.seen.unwrap_or(Version {
-            epoch: 0,
-            sequence: 0,
-        });
-        let mut command = cmd("EVALSHA");
-        command.arg(ACCOUNTS.hash()).arg(3 + self.counters.len());
-        command
-            .arg(first_key)
-            .arg(account.open_key())
-            .arg(third_key);
-        for counter in &self.counters {
-            command.arg(&counter.bucket.key);
-        }
-        command
-            .arg(self.operation)
-            .arg(seen.epoch)
-            .arg(seen.sequence);
-        command.arg(name).arg(lives.lease_ms).arg(record_ms);
-        command.arg(if self.hold == Some(Hold::Open) {
-            "open"
-        } else {
-            ""
-        });
-        command.arg(&self.condition);
-        for counter in &self.counters {
-            counter.add_to(&mut command);
-        }
-        Invocation {
-            command,
-            script: Some(&ACCOUNTS),
-            // The others happen once by the lease's id, or change nothing the second time.
-            repeatable: !matches!(call.operation, Operation::Set { .. }),
-        }
-    }
-}
-
-impl Counter<'_> {
-    fn add_to(&self, command: &mut Cmd) {
-        let bucket = self.bucket;
-        match bucket.window.limit {
-            Some(limit) => command.arg(limit),
-            None => command.arg(""),
-        };
-        command.arg(self.amount).arg(self.taken);
-        command.arg(bucket.starts_at_s).arg(bucket.resets_at_s);
-        command.arg(bucket.forget_at_s());
-    }
-}
-
 /// The answer that `value` is.
-pub(super) fn reply(value: Value) -> Result<Reply, StoreError> {
-    let numbers: Vec<i64> = from_redis_value(value).unwrap_or_default();
+pub(super) fn reply(value: &Value) -> Result<Reply, StoreError> {
+    let Value::Array(numbers) = value else {
+        return Err(odd());
+    };
     let [verdict, now_ms, epoch, sequence, flying, used @ ..] = numbers.as_slice() else {
         return Err(odd());
     };
-    let natural = |number: &i64| u64::try_from(*number).map_err(|_| odd());
-    let verdict = match *verdict {
+    let verdict = match integer(verdict)? {
         0 => Verdict::Done,
         -1 => Verdict::Crowded,
         -2 => Verdict::Moved,
@@ -297,6 +147,17 @@ pub(super) fn reply(value: Value) -> Result<Reply, StoreError> {
         flying: natural(flying)?,
         used: used.iter().map(natural).collect::<Result<_, _>>()?,
     })
+}
+
+fn integer(value: &Value) -> Result<i64, StoreError> {
+    match value {
+        Value::Int(number) => Ok(*number),
+        _ => Err(odd()),
+    }
+}
+
+fn natural(value: &Value) -> Result<u64, StoreError> {
+    u64::try_from(integer(value)?).map_err(|_| odd())
 }
 
 /// The notes that `value` is.

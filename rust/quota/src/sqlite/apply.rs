@@ -4,10 +4,7 @@ use rusqlite::Result;
 
 use super::rows::{Record, Rows};
 use crate::calendar::Bucket;
-use crate::store::{Call, Claim, Hold, LeaseId, Lives, Operation, Reply, Verdict, Version};
-
-/// What no counter exceeds: as far as every store counts exactly.
-const MOST: u64 = 999_999_999_999_999;
+use crate::store::{Call, Claim, Hold, LeaseId, Lives, MOST, Operation, Reply, Verdict, Version};
 
 /// Runs `call` on the rows, within their transaction.
 pub(super) fn apply(rows: &Rows<'_>, call: &Call, lives: Lives) -> Result<Reply> {
