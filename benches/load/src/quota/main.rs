@@ -85,7 +85,9 @@ impl Load {
         loop {
             let turn = self.next.get();
             let (user, ends) = match self.options.calls {
-                Some(calls) if turn < calls => (scattered(turn) % self.options.users, true),
+                Some(calls) if turn < calls => {
+                    (scattered(turn) % self.options.users, !self.options.settled)
+                }
                 None if turn < self.options.users - self.options.from => {
                     (self.options.from + turn, false)
                 }

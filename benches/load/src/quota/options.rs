@@ -1,7 +1,8 @@
 //! The command line.
 
-pub(crate) const USAGE: &str = "usage: load-quota --url redis://... --users N [--from N] [--windows 1-6] [--calls N]\n\
-    one request for each user from --from on, or --calls requests with their settlements for any of them\n";
+pub(crate) const USAGE: &str = "usage: load-quota --url redis://... --users N [--from N] [--windows 1-6] [--calls N [--settled]]\n\
+    one request for each user from --from on, or --calls requests with their settlements for any of them;\n\
+    --settled: requests that are settled as they are reserved\n";
 
 /// A tier that has more is rare.
 pub(crate) const MOST_WINDOWS: usize = 6;
@@ -14,6 +15,7 @@ pub(crate) struct Options {
     pub(crate) from: u64,
     pub(crate) windows: usize,
     pub(crate) calls: Option<u64>,
+    pub(crate) settled: bool,
 }
 
 impl Options {
@@ -27,6 +29,7 @@ impl Options {
             from: 0,
             windows: 1,
             calls: None,
+            settled: false,
         };
         while let Some(argument) = arguments.next()? {
             let Long(name) = argument else {
@@ -37,6 +40,7 @@ impl Options {
                 "users" => options.users = arguments.value()?.parse()?,
                 "from" => options.from = arguments.value()?.parse()?,
                 "windows" => options.windows = arguments.value()?.parse()?,
+                "settled" => options.settled = true,
                 "calls" => options.calls = Some(arguments.value()?.parse()?),
                 _ => return Err(argument.unexpected()),
             }
