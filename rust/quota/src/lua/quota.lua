@@ -37,8 +37,6 @@ local ARGUMENTS, FIRST_ARGUMENT, FIRST_KEY = 3, 11, 3
 local MOST = 999999999999999
 -- 8 days, a hundred less one, 366 days.
 local STATE_LIFE_S, LAST_NOTE, NOTES_LIFE_S = '691200', '99', '31622400'
--- Dead leases are cleared away every so many changes; nobody counts them meanwhile.
-local CLEARED_EVERY = 16
 
 local call, format, keys, argv = redis.call, string.format, KEYS, ARGV
 local operation = argv[1]
@@ -184,9 +182,7 @@ if opens then
   local lease_ms = argv[5] - 0
   local is_new = call('ZADD', keys[2], whole(now_ms + lease_ms), argv[4]) == 1
   call('PEXPIRE', keys[2], whole(2 * lease_ms))
-  if sequence % CLEARED_EVERY == 0 then
-    call('ZREMRANGEBYSCORE', keys[2], '-inf', whole(now_ms))
-  end
+  call('ZREMRANGEBYSCORE', keys[2], '-inf', whole(now_ms))
   if is_new then
     flying = flying + 1
   else
