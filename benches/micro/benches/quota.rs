@@ -96,9 +96,9 @@ impl Worker {
         let settings = Settings {
             timezone: "UTC".into(),
             patience: Duration::from_secs(10),
-            lease: Duration::from_mins(1),
+            lease: Duration::from_secs(60),
             share: 0.5,
-            local_for: Duration::from_mins(10),
+            local_for: Duration::from_secs(600),
             journal_folder: None,
         };
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
