@@ -55,10 +55,11 @@ lint: build ## format, lint, types, imports
 bench: build ## side by side with nginx, and what quota costs, on this machine
 	$(bin)/python benches/load/run.py $(ARGS)
 
-bench-peers: build ## the same beside Envoy and LiteLLM, which are fetched first
+bench-peers: build ## the same beside Envoy, LiteLLM and claude gateway, which are fetched first
 	$(PYTHON) -m venv $(cache)/peers
 	$(cache)/peers/bin/pip install --quiet --disable-pip-version-check $$($(bin)/python benches/load/run.py --list-peers)
-	$(bin)/python benches/load/run.py --peers $(cache)/peers/bin --only direct,nginx,gateway,envoy,litellm \
+	ln -sf $(cache)/peers/lib/python3*/site-packages/claude_agent_sdk/_bundled/claude $(cache)/peers/bin/claude
+	$(bin)/python benches/load/run.py --peers $(cache)/peers/bin --only direct,nginx,gateway,envoy,claude,litellm \
 		--cases flood,paced,first-event-10,1kB,60kB $(ARGS)
 
 bench-scale: build ## what grows with streams, bodies, neighbours and workers, 5 minutes

@@ -1,8 +1,8 @@
 """What else people put in front of models: a file each, measured beside the gateway where it is installed.
 
 A peer has `PACKAGES` (what pip installs for it) and `start` (runs it as a relay to the scripted upstream).
-Envoy relays and does nothing else; LiteLLM looks at one key. Neither counts or logs requests here: what they
-cost is what they cost at least.
+Envoy relays and does nothing else; LiteLLM looks at one key; `claude gateway` checks a token and logs each
+request. None of them counts requests here: what they cost is what they cost at least.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from servers import Target
 
-from peers import envoy, litellm
+from peers import claude, envoy, litellm
 
 Start = Callable[[Path, Path, int], AbstractContextManager[Target]]
 """From its program, a folder for what it writes, and the port of the upstream."""
@@ -29,6 +29,7 @@ class Peer:
 
 PEERS = {
     "envoy": Peer(envoy.PACKAGES, "envoy", envoy.start),
+    "claude": Peer(claude.PACKAGES, "claude", claude.start),
     "litellm": Peer(litellm.PACKAGES, "litellm", litellm.start),
 }
 """By name, as `--only` has it."""
